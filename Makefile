@@ -1,0 +1,50 @@
+# One command each; every target first runs `setup`, which is quick the second time.
+#   make serve   PORT=8000 MODEL=demo      make test      make check      make help
+
+PYTHON ?= python3
+PORT ?= 8000
+MODEL ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PINS := requirements/serve.txt requirements/dev.txt
+# Another index for torch alone, e.g. https://download.pytorch.org/whl/cpu (no CUDA libraries, 200 MB instead of 3 GB).
+TORCH_INDEX_URL ?=
+TORCH := $(shell grep '^torch==' requirements/serve.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
+
+setup: $(STAMP) ## virtual environment in .venv with pinned dependencies
+
+$(STAMP): $(PINS) pyproject.toml reward_client/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "reward-server needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -r ,$(PINS))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable ./reward_client
+	@touch $@
+
+serve: setup ## start the server: PORT=8000 MODEL=demo
+	$(BIN)/reward-server serve $(MODEL) --port $(PORT)
+
+test: setup ## the tests that need PyPI only
+	$(BIN)/python -m pytest
+
+check: setup ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## rewrite files to the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-gpu: setup ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
