@@ -32,7 +32,7 @@ class ServedModel(Protocol):
         """Whether it can score now; cheap, never blocks."""
 
     async def submit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> AsyncIterator[PairOutcome]:
-        """Admits all pairs of a request or refuses the request; then yields one outcome a pair, as they finish.
+        """Admits all pairs of a request or refuses it; then yields one outcome a pair, as they finish.
 
         Closing the iterator early (`aclose`) cancels what has not been computed.
 
