@@ -69,9 +69,7 @@ class Admission:
             and self.num_pairs + num_pairs <= self.limits.max_pairs
         )
         if not fits and self.num_pairs:
-            raise Overloaded(
-                self._refusal(num_pairs, num_tokens), retry_after_s=self._retry_after_s(num_tokens)
-            )
+            raise Overloaded(self._refusal(num_pairs, num_tokens), retry_after_s=self._retry_after_s(num_tokens))
         self.num_tokens += num_tokens
         self.num_pairs += num_pairs
 

@@ -81,9 +81,7 @@ class FrameBuilder:
         frame = Frame(
             token_ids=tuple(token for chunk in chunks for token in chunk.ids),
             position_ids=tuple(
-                position
-                for chunk in chunks
-                for position in range(chunk.position, chunk.position + len(chunk.ids))
+                position for chunk in chunks for position in range(chunk.position, chunk.position + len(chunk.ids))
             ),
             chunk_bounds=(*(chunk.row for chunk in chunks), self.num_tokens),
             parents=tuple(chunk.parent for chunk in chunks),

@@ -50,9 +50,7 @@ class WaitingLine:
 
     bulk_patience_s: float = 0.5
     num_tokens: int = 0
-    _classes: dict[Priority, _Class] = field(
-        default_factory=lambda: {priority: _Class() for priority in Priority}
-    )
+    _classes: dict[Priority, _Class] = field(default_factory=lambda: {priority: _Class() for priority in Priority})
     _bulk_served_s: float | None = None
 
     def __len__(self) -> int:
@@ -74,12 +72,7 @@ class WaitingLine:
 
     def expire(self, now_s: float) -> list[Job]:
         """Removes and returns the jobs whose deadline has passed."""
-        late = [
-            job
-            for waiting in self._classes.values()
-            for job in waiting.jobs.values()
-            if job.deadline_s <= now_s
-        ]
+        late = [job for waiting in self._classes.values() for job in waiting.jobs.values() if job.deadline_s <= now_s]
         for job in late:
             self.remove(job.job_id)
         return late
@@ -89,9 +82,7 @@ class WaitingLine:
         oldest = next(iter(self._classes[Priority.BULK].jobs.values()), None)
         if oldest is None:
             return False
-        since_s = (
-            oldest.arrived_s if self._bulk_served_s is None else max(oldest.arrived_s, self._bulk_served_s)
-        )
+        since_s = oldest.arrived_s if self._bulk_served_s is None else max(oldest.arrived_s, self._bulk_served_s)
         return now_s - since_s > self.bulk_patience_s
 
     def note_bulk_served(self, now_s: float) -> None:
