@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from service.engine.protocol import Progress
 from service.types import EngineInfo, Frame, Reward
@@ -57,7 +58,7 @@ class FakeEngine:
             self.on_run(frame)
         self.frames.append(frame)
         rewards = []
-        for start, stop in zip(frame.read_bounds, frame.read_bounds[1:], strict=False):
+        for start, stop in pairwise(frame.read_bounds):
             values = [fake_score(_ids_up_to(frame, row)) for row in frame.read_rows[start:stop]]
             rewards.append(Reward(score=values[0], token_values=tuple(values[1:])))
         return tuple(rewards)

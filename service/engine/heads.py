@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -77,4 +78,4 @@ def read_rewards(
         read_bounds: One more than the number of pairs: where each pair's rows begin in `read_rows`.
     """
     rows = hidden_NH.index_select(0, torch.tensor(read_rows, device=hidden_NH.device))
-    return tuple(head.reward(rows[start:stop]) for start, stop in zip(read_bounds, read_bounds[1:], strict=False))
+    return tuple(head.reward(rows[start:stop]) for start, stop in pairwise(read_bounds))
