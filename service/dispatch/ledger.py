@@ -72,7 +72,7 @@ class Ledger:
         return len(self._entries)
 
     def join(self, key: PairKey, ticket: Ticket, index: int) -> bool:
-        """Subscribes to an identical job in flight, if there is one that serves this ticket as well as its own would."""
+        """Subscribes to an identical job in flight, if there is one that serves this ticket as well as its own."""
         entry = self._entries.get(self._by_key.get(key, JobId(-1)))
         if entry is None or not _serves(entry.job, ticket):
             return False

@@ -77,10 +77,17 @@ class RequestStream:
             self._release(place)
 
     async def _next_reply(self) -> Reply:
-        """The next finished pair; at the deadline, the next unfinished one as an error."""
-        left_s = self._ticket.deadline_s - self._clock()
+        """The next finished pair; past the deadline, the next unfinished one as an error."""
+        while True:
+            reply = await self._wait_for_reply()
+            if not self._places[reply.index].is_done:
+                return reply
+
+    async def _wait_for_reply(self) -> Reply:
+        if not self._ticket.replies.empty():
+            return self._ticket.replies.get_nowait()
         try:
-            return await asyncio.wait_for(self._ticket.replies.get(), max(left_s, 0.0))
+            return await asyncio.wait_for(self._ticket.replies.get(), self._ticket.deadline_s - self._clock())
         except TimeoutError:
             index = next(index for index, place in enumerate(self._places) if not place.is_done)
             waited_s = self._clock() - self._started_s
@@ -115,6 +122,7 @@ class RequestStream:
     def _outcome(self, reply: Reply) -> PairOutcome:
         place = self._places[reply.index]
         self._release(place)
+        self._admission.drain.note(place.held_tokens, self._clock())
         is_reward = isinstance(reply.outcome, Reward)
         return PairOutcome(
             index=reply.index,
@@ -132,4 +140,3 @@ class RequestStream:
         if not place.is_done:
             place.is_done = True
             self._admission.release(1, place.held_tokens)
-            self._admission.drain.note(place.held_tokens, self._clock())
