@@ -56,7 +56,7 @@ class Dispatcher:
         self._limits = limits
         self._line = WaitingLine()
         self._ledger = Ledger()
-        self._cache = cache or ScoreCache(max_pairs=0)
+        self._cache = ScoreCache(max_pairs=0) if cache is None else cache
         self._job_ids = count()
         self._has_work = asyncio.Event()
         self._on_frame = on_frame
