@@ -49,7 +49,7 @@ def download_snapshot(repository: str, revision: str | None, patterns: tuple[str
     """Fetches the files that match, from the hub or its local cache; `HF_HOME` and `HF_TOKEN` are honoured.
 
     Raises:
-        SourceError: If the hub is out of reach, or has no such repository or none for us; says what else to do.
+        SourceError: If the hub is out of reach, or has no such repository for us; says what else to do.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
@@ -61,8 +61,9 @@ def download_snapshot(repository: str, revision: str | None, patterns: tuple[str
         )
     except (OSError, ValueError, HTTPError) as error:
         raise SourceError(
-            f"cannot fetch {repository} (revision {revision or 'newest'}) from the Hugging Face hub:"
-            f" {type(error).__name__}: {error}. Without the hub, put its files into a folder and name that folder"
-            " instead (for a catalogue entry: --weights FOLDER, and --tokenizer FOLDER if needed)"
+            f"cannot fetch {repository} (revision {revision or 'newest'}) from the Hugging Face hub. Without"
+            " it, put the files into a folder and name that folder instead (for a catalogue entry: --weights"
+            f" FOLDER, and --tokenizer FOLDER if needed). The hub's client says: {type(error).__name__}:"
+            f" {error}"
         ) from error
     return Path(folder)

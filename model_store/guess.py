@@ -1,9 +1,9 @@
 """Guesses the manifest of a plain Hugging Face sequence-classification folder, and says what it guessed.
 
 Reads config.json, tokenizer_config.json and the tensors' names. What transformers' own class computes is
-reproduced (`readout`, `head`); what no file says (BOS, truncation) follows common practice, and `guesses` says so
-in words. Anything that a guess could get wrong without a sign is refused: remote code, other heads, several
-labels. Standard library only.
+reproduced (`readout`, `head`); what no file says (BOS, truncation) follows common practice, and `guesses`
+says so in words. Anything that a guess could get wrong without a sign is refused: remote code, other heads,
+several labels. Standard library only.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def guess_manifest(folder: Path, *, name: str, tokenizer_folder: Path | None = N
         readout=readout,
         template=Template(bos=bos),
         dtype=dtype,
-        guesses=(*_about_head(here), about_readout, about_dtype, _about_template(here), about_bos, *_CUSTOMS),
+        guesses=(_about_head(here), about_readout, about_dtype, _about_template(here), about_bos, *_CUSTOMS),
     )
     check_manifest(manifest, f"guess for {folder}")
     return manifest
@@ -80,18 +80,15 @@ _CUSTOMS = (
 
 
 def default_dtype(manifest: Manifest, *, device: str) -> str:
-    """The dtype to use where nobody asked for one: the manifest's, but float32 for a guessed model on a CPU.
+    """The dtype to use where nobody asks for one: the manifest's, but float32 for a guessed model on a CPU.
 
-    Reading bfloat16 weights in float32 loses nothing; on a CPU it is usually as fast, and its scores are finer.
+    Reading bfloat16 weights in float32 loses nothing, and its scores are finer; it takes twice the memory.
     """
     return "float32" if manifest.guesses and device == "cpu" else manifest.dtype
 
 
 def _read(folder: Path, tokenizer_folder: Path) -> _Folder:
-    if not (folder / "config.json").is_file():
-        raise SourceError(
-            f"{folder}: no config.json; needed: a Hugging Face model folder (config.json, weights)"
-        )
+    require_config(folder)
     tokenizer = _read_json(tokenizer_folder / "tokenizer_config.json")
     jinja = tokenizer_folder / "chat_template.jinja"
     return _Folder(
@@ -103,6 +100,16 @@ def _read(folder: Path, tokenizer_folder: Path) -> _Folder:
         else tokenizer.get("chat_template"),
         tensors=tensor_names(find_layout(folder)),
     )
+
+
+def require_config(folder: Path) -> None:
+    """Checks that a folder is a Hugging Face model folder.
+
+    Raises:
+        SourceError: If it has no config.json.
+    """
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{folder}: no config.json; allowed: a Hugging Face model folder (config, weights)")
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
@@ -131,8 +138,8 @@ def _refuse_unguessable(here: _Folder) -> None:
     architectures = config.get("architectures") or ["nothing"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise UnsupportedModel(
-            f"{where}: architectures names {architectures[0]}; only …ForSequenceClassification can be guessed;"
-            f" {_INSTEAD}"
+            f"{where}: architectures names {architectures[0]}; only …ForSequenceClassification can be"
+            f" guessed; {_INSTEAD}"
         )
     if (num_labels := _num_labels(config)) != 1:
         raise UnsupportedModel(
@@ -142,7 +149,7 @@ def _refuse_unguessable(here: _Folder) -> None:
 
 
 def _num_labels(config: Mapping[str, Any]) -> int:
-    """transformers' own rule: `id2label` counts if present, else `num_labels`, else 2."""
+    """The rule of transformers' own configs: `id2label` counts if present, else `num_labels`, else 2."""
     labels = config.get("id2label")
     return int(config.get("num_labels") or 2) if labels is None else len(labels)
 
@@ -158,7 +165,7 @@ def _readout(config: Mapping[str, Any]) -> tuple[Readout, str]:
 
 
 def _dtype(config: Mapping[str, Any]) -> tuple[str, str]:
-    """bfloat16 stays; float16 becomes float32, which holds its every value, where bfloat16 would round them."""
+    """Keeps bfloat16; float16 becomes float32, which holds its every value, where bfloat16 would round."""
     stored = config.get("dtype") or config.get("torch_dtype")
     dtype = "bfloat16" if stored == "bfloat16" else "float32"
     return dtype, f"dtype: {dtype}, since the config says {stored} (float32 on a CPU, unless asked otherwise)"
@@ -168,18 +175,21 @@ def _bos(here: _Folder) -> tuple[str, str]:
     token = here.tokenizer.get("bos_token")
     if not token:
         return "none", "BOS: none, since the tokenizer has none (sure)"
-    if here.tokenizer.get("add_bos_token") is False and "bos_token" not in (here.chat_template or ""):
+    text = token["content"] if isinstance(token, dict) else token
+    is_in_template = any(word in str(here.chat_template) for word in ("bos_token", text))
+    if here.tokenizer.get("add_bos_token") is False and not is_in_template:
         return "none", "BOS: none, since neither tokenizer nor chat template adds it (likely)"
     return "one", "BOS: exactly one, whatever the chat template writes (likely; authors disagree)"
 
 
-def _about_head(here: _Folder) -> tuple[str, ...]:
+def _about_head(here: _Folder) -> str:
     if here.tensors is None:
+        return "head: score.weight without a bias, as transformers has it (checked when loading)"
+    if "score.bias" in here.tensors:
         return (
-            "head: score.weight without a bias, as transformers has it; the file is checked on loading (sure)",
+            "head: score.weight with score.bias, which the files hold and transformers would ignore (unsure)"
         )
-    bias = "with" if "score.bias" in here.tensors else "without"
-    return (f"head: score.weight {bias} a bias, as the files have it (sure)",)
+    return "head: score.weight without a bias, as in the files (sure)"
 
 
 def _about_template(here: _Folder) -> str:

@@ -1,7 +1,7 @@
 """From what a person types to files on this disk: a catalogue name, a folder, or a Hugging Face id.
 
-Decides which folder holds the model and which manifest says how it is read. Hashes and loads nothing, and knows
-no way to fetch anything: the download is handed in. Standard library only.
+Decides which folder holds the model and which manifest says how it is read. Hashes and loads nothing, and
+knows no way to fetch anything: the download is handed in. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from model_store import catalogue
 from model_store.download import TOKENIZER_PATTERNS, Download, download_model, download_snapshot
 from model_store.errors import SourceError, UnknownModelName
-from model_store.guess import MANIFEST_FILE, guess_manifest
+from model_store.guess import MANIFEST_FILE, guess_manifest, require_config
 from model_store.manifest import Manifest, Origin
 from model_store.manifest_toml import read_manifest
 
@@ -86,7 +86,7 @@ class Sources:
 
     def _entry(self, manifest: Manifest, weights: Path | None, tokenizer: Path | None) -> ModelFiles:
         folder = weights or self._entry_folder(manifest)
-        _require_config(folder)
+        require_config(folder)
         if tokenizer is None and not _has_tokenizer(folder):
             tokenizer = self._entry_tokenizer(manifest)
         return ModelFiles(folder, _tokenizer_folder(folder, tokenizer), manifest)
@@ -112,11 +112,11 @@ class Sources:
         return self._folder(folder, repository, tokenizer, Origin(repository=repository, revision=revision))
 
     def _folder(self, folder: Path, name: str, tokenizer: Path | None, origin: Origin) -> ModelFiles:
-        _require_config(folder)
+        require_config(folder)
         tokenizer_folder = _tokenizer_folder(folder, tokenizer)
         if (path := folder / MANIFEST_FILE).is_file():
             return ModelFiles(folder, tokenizer_folder, read_manifest(path))
-        manifest = guess_manifest(folder, name=name, tokenizer_folder=tokenizer_folder)
+        manifest = guess_manifest(folder, name=_clean(name), tokenizer_folder=tokenizer_folder)
         return ModelFiles(folder, tokenizer_folder, replace(manifest, origin=origin))
 
 
@@ -125,11 +125,9 @@ def resolve(reference: str, *, weights: Path | None = None, tokenizer: Path | No
     return Sources().resolve(reference, weights=weights, tokenizer=tokenizer)
 
 
-def _require_config(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise SourceError(
-            f"{folder}: no config.json; needed: a Hugging Face model folder (config.json, weights)"
-        )
+def _clean(name: str) -> str:
+    """Makes any folder's name a manifest's name."""
+    return re.sub(r"[^A-Za-z0-9._/-]+", "-", name).lstrip("._/-") or "model"
 
 
 def _has_tokenizer(folder: Path) -> bool:
