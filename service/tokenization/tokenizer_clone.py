@@ -2,7 +2,7 @@
 
 A token is renamed wherever the file knows it by text: among the added tokens, in the model's vocabulary
 (where a Unigram or WordPiece model would find it in plain text), as the unknown token. Merges that would
-build it from plain text go. Works on the parsed JSON alone, as the tokenizers library lays it out (0.20 to 0.23).
+build it from plain text go. Works on the parsed JSON alone, as tokenizers 0.20 to 0.23 writes it.
 """
 
 from __future__ import annotations
