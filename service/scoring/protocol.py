@@ -55,9 +55,7 @@ class ServedModel(Protocol):
             ModelNotReady: If the model cannot score now.
         """
 
-    async def preview(
-        self, pairs: Sequence[PairInput], truncation: Truncation
-    ) -> list[EncodedPair | InvalidInput]:
+    async def preview(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Renders, tokenizes and cuts without scoring: what `/v1/tokenize` shows."""
 
     async def verify(self) -> list[GoldenCheck]:
