@@ -76,9 +76,7 @@ class Settings(BaseSettings):
     weights: Path | None = Field(
         None, description="Folder with the weights of a catalogue entry; None uses what the entry names."
     )
-    tokenizer: Path | None = Field(
-        None, description="Folder with the tokenizer, where it is not the weights' folder."
-    )
+    tokenizer: Path | None = Field(None, description="Folder with the tokenizer, where it is not the weights' folder.")
     model_aliases: TextMap = Field(
         default_factory=dict, description="Further names of models, ALIAS=MODEL; requests may use either."
     )
@@ -88,12 +86,8 @@ class Settings(BaseSettings):
         description="Address to listen on. Anything but loopback needs api_keys or allow_unauthenticated.",
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 lets the system choose.")
-    allow_unauthenticated: bool = Field(
-        False, description="Serve everyone who can reach the address, without a key."
-    )
-    api_keys: SecretList = Field(
-        (), description="Keys callers may show (Bearer or ?key=). Empty: no key is asked for."
-    )
+    allow_unauthenticated: bool = Field(False, description="Serve everyone who can reach the address, without a key.")
+    api_keys: SecretList = Field((), description="Keys callers may show (Bearer or ?key=). Empty: no key is asked for.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Number format of the backbone; None takes the manifest's. Part of the fingerprint."
     )
@@ -201,9 +195,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def load_settings(
-    environ: Mapping[str, str], flags: Mapping[str, object], config_file: Path | None = None
-) -> Settings:
+def load_settings(environ: Mapping[str, str], flags: Mapping[str, object], config_file: Path | None = None) -> Settings:
     """Merges all sources: a flag wins over a variable, a variable over the file, the file over the default.
 
     Args:

@@ -92,9 +92,7 @@ class PrometheusObserver:
 
     def _create_pair_metrics(self) -> None:
         self._pairs = self._counter("pairs", "Pairs by outcome: score or error code.", "model", "outcome")
-        self._tokens = self._counter(
-            "tokens", "Tokens computed, reused, or added as padding.", "model", "kind"
-        )
+        self._tokens = self._counter("tokens", "Tokens computed, reused, or added as padding.", "model", "kind")
         self._truncated = self._counter("truncated_tokens", "Tokens removed by truncation.", "model")
         self._duplicates = self._counter("duplicate_pairs", "Pairs answered by an identical one.", "model")
         self._tokenize_s = self._seconds("tokenize_seconds", "Seconds a scored pair was tokenized.")

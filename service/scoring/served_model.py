@@ -79,9 +79,7 @@ class TorchServedModel:
             raise ModelNotReady(health.reason)
         return self._admit(pairs, options)
 
-    async def preview(
-        self, pairs: Sequence[PairInput], truncation: Truncation
-    ) -> list[EncodedPair | InvalidInput]:
+    async def preview(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Encodes without scoring."""
         return await self._pool.encode_many(pairs, truncation)
 
@@ -131,5 +129,4 @@ class _Request:
 
     async def outcomes(
         self, pairs: Sequence[PairInput], bounds: Sequence[int], truncation: Truncation
-    ) -> AsyncIterator[PairOutcome]:
-        ...
+    ) -> AsyncIterator[PairOutcome]: ...
