@@ -48,9 +48,7 @@ class Sources:
     shipped: Path = SHIPPED
     download: Download = download_snapshot
 
-    def resolve(
-        self, reference: str, *, weights: Path | None = None, tokenizer: Path | None = None
-    ) -> ModelFiles:
+    def resolve(self, reference: str, *, weights: Path | None = None, tokenizer: Path | None = None) -> ModelFiles:
         """Finds a model's files: by catalogue name, else by folder, else by Hugging Face id.
 
         Args:
@@ -97,9 +95,7 @@ class Sources:
             return self.shipped / origin.package_folder
         if origin.repository is not None:
             return download_model(origin.repository, origin.revision, self.download)
-        raise SourceError(
-            f"{manifest.name} has no source of its own; say where its files are: --weights FOLDER"
-        )
+        raise SourceError(f"{manifest.name} has no source of its own; say where its files are: --weights FOLDER")
 
     def _entry_tokenizer(self, manifest: Manifest) -> Path | None:
         repository = manifest.origin.tokenizer_repository

@@ -134,9 +134,7 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
 def _plain_tensors(state: object, path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: holds a {type(state).__name__}; allowed: a state dict")
-    if others := [
-        f"{name!r}: {type(item).__name__}" for name, item in state.items() if not _is_tensor(name, item)
-    ]:
+    if others := [f"{name!r}: {type(item).__name__}" for name, item in state.items() if not _is_tensor(name, item)]:
         raise WeightsError(f"{path}: holds {', '.join(others[:5])}; allowed: tensors by name only")
     return dict(state)
 

@@ -49,9 +49,7 @@ class _OnDisk:
         return self.files.manifest
 
 
-async def load_served_model(
-    reference: str, settings: Settings, observer: Observer, progress: Progress
-) -> LoadedModel:
+async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
     """Loads one model and returns it started: golden pairs scored, ready or saying why not.
 
     Raises:

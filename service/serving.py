@@ -43,9 +43,7 @@ def run_server(settings: Settings) -> int:
         click.echo(f"reward-server: cannot serve: {error}", err=True)
         server.should_exit = True
 
-    app = create_app(
-        settings, announced, observers=(LogObserver(log_text=settings.log_text),), on_startup_failure=fail
-    )
+    app = create_app(settings, announced, observers=(LogObserver(log_text=settings.log_text),), on_startup_failure=fail)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG, lifespan="on"))
     click.echo(f"reward-server listening on http://{host}:{port}, loading {', '.join(settings.models)}", err=True)
     with listener:
@@ -62,7 +60,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host.strip("[]"), port))
     except OSError as error:
         listener.close()
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+        ) from error
     listener.listen(BACKLOG)
     return listener
 

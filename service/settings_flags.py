@@ -34,5 +34,7 @@ def _flag(name: str, field: FieldInfo) -> Callable[[_Command], _Command]:
     return click.option(flag, name, default=None, metavar="VALUE", help=words)
 
 
-def _none_if_empty(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+def _none_if_empty(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...] | None:
     return given or None

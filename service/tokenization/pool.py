@@ -22,9 +22,7 @@ SLICE_CHARS = 64 * 1024
 class Encodes(Protocol):
     """What the pool needs of a `PairEncoder`."""
 
-    def encode_many(
-        self, pairs: Sequence[PairInput], truncation: Truncation
-    ) -> list[EncodedPair | InvalidInput]:
+    def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Encodes each pair or says why not; called from several threads at once."""
 
 
@@ -42,17 +40,13 @@ class TokenizerPool:
         self._num_threads = num_threads
         self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="tokenizer")
 
-    async def encode_many(
-        self, pairs: Sequence[PairInput], truncation: Truncation
-    ) -> list[EncodedPair | InvalidInput]:
+    async def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Encodes pairs, replies in the order given; a cancelled call starts no further slice."""
         slices = slice_pairs(pairs, SLICE_CHARS)
         replies: dict[int, EncodedPair | InvalidInput] = {}
         remaining = iter(slices)
         num_workers = min(self._num_threads, len(slices))
-        await asyncio.gather(
-            *(self._encode_slices(pairs, truncation, remaining, replies) for _ in range(num_workers))
-        )
+        await asyncio.gather(*(self._encode_slices(pairs, truncation, remaining, replies) for _ in range(num_workers)))
         return [replies[index] for index in range(len(pairs))]
 
     def close(self) -> None:
@@ -69,9 +63,7 @@ class TokenizerPool:
         loop = asyncio.get_running_loop()
         for indices in remaining:
             chosen = [pairs[index] for index in indices]
-            encoded = await loop.run_in_executor(
-                self._executor, self._encoder.encode_many, chosen, truncation
-            )
+            encoded = await loop.run_in_executor(self._executor, self._encoder.encode_many, chosen, truncation)
             replies.update(zip(indices, encoded, strict=True))
 
 
