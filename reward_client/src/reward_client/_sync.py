@@ -69,9 +69,7 @@ class SyncDriver:
         )
         return httpx.Client(transport=self._transport, limits=limits)
 
-    def _attempt(
-        self, send: Send, inbox: queue.SimpleQueue[Event | Exception], is_over: threading.Event
-    ) -> None:
+    def _attempt(self, send: Send, inbox: queue.SimpleQueue[Event | Exception], is_over: threading.Event) -> None:
         """Makes one attempt, in its own thread, once a connection is free; always ends in an event or an error."""
         with self._permits:
             if is_over.is_set():
