@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,7 +24,7 @@ BACKLOG = 4096
 
 def run_server(settings: Settings) -> int:
     """Serves until told to stop; returns the exit status: 0, or 1 if the models could not be brought up."""
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, sys.stderr)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     failures: list[Exception] = []
@@ -43,7 +44,7 @@ def run_server(settings: Settings) -> int:
         click.echo(f"reward-server: cannot serve: {error}", err=True)
         server.should_exit = True
 
-    app = create_app(settings, announced, observers=(LogObserver(log_text=settings.log_text),), on_startup_failure=fail)
+    app = create_app(settings, announced, observers=(LogObserver(),), on_startup_failure=fail)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG, lifespan="on"))
     click.echo(f"reward-server listening on http://{host}:{port}, loading {', '.join(settings.models)}", err=True)
     with listener:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_store.errors import UnsupportedModel, WeightsMismatch
-from model_store.loader import LoadedModel, load_model
-from model_store.manifest import Backbone, Head
-from model_store.sources import ModelFiles
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from model_store.errors import UnsupportedModel, WeightsMismatch
+from model_store.loader import LoadedModel, load_model
+from model_store.manifest import Backbone, Head
+from model_store.sources import ModelFiles
 from tests.model_store.tiny_checkpoints import VARIANTS, build, guessed, random_ids, save
 
 TENSORS = tuple(build("llama-gqa-bias").state_dict())
