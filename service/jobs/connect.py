@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
-from reward_client import AsyncClient
 
+from reward_client import AsyncClient
 from service.api.app import create_app
 from service.errors import SettingsError
 from service.runtime import build_runtime

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from reward_client import AsyncClient, Pair, Result
-
 from service.jobs.input_file import BadLine, InputFile
 from service.jobs.journal import Journal
 
