@@ -80,7 +80,7 @@ def error_response(error: Exception, scope: Scope) -> Response:
         route=route_of(scope),
         status=status,
         code=report.code,
-        message=report.message,
+        reason=report.message,
     )
     scope["app"].state.observer.notify(refusal)
     return JsonReply(body, status_code=status, headers=dict(report.headers))

@@ -132,7 +132,7 @@ TOKENIZE_BODIES: Final[dict[str, Example]] = {
 
 TOKENIZE_REPLY: Final = _replies({**_WHO, "results": [_READ]})
 
-VERIFY_BODIES: Final[dict[str, Example]] = {"verify": {"summary": "The default model", "value": {"model": None}}}
+VERIFY_BODIES: Final[dict[str, Example]] = {"verify": {"summary": "The default model", "value": {"model": "demo"}}}
 
 VERIFY_REPLY: Final = _replies(
     {
