@@ -238,6 +238,16 @@ async def test_a_request_is_reported_with_its_route_and_never_with_its_path(
     assert [(event.route, event.code) for event in observer.of_type(RequestRefused)] == [("other", "not_found")]
 
 
+async def test_a_request_refused_before_routing_counts_for_its_route(observer: RecordingObserver) -> None:
+    async with serving(guarded_app(observer)) as client:
+        await client.get("/v1/models/demo")
+        await client.get("/nothing")
+
+    refused = [(event.route, event.code) for event in observer.of_type(RequestRefused)]
+    assert refused == [("/v1/models/{name:path}", "unauthorized"), ("other", "unauthorized")]
+    assert [event.route for event in observer.of_type(RequestFinished)] == [route for route, _ in refused]
+
+
 class ExplodingModel(FakeServedModel):
     """Raises what nobody foresaw."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -142,6 +144,13 @@ async def test_handlers_see_the_settings_that_start_up_resolved() -> None:
 
     async with serving(create_app(settings(), build)) as client:
         assert (await client.get("/v1/info")).json()["settings"]["device"] == "cpu"
+
+
+def test_the_edge_loads_without_torch() -> None:
+    code = "import sys, service.api.app; print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"
 
 
 async def test_two_apps_in_one_process_do_not_meet() -> None:
