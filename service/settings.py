@@ -119,6 +119,11 @@ class Settings(BaseSettings):
     max_queue_pairs: int = Field(
         65_536, ge=1, description="Most pairs waiting for the engine; beyond it requests get 503."
     )
+    score_cache_pairs: int = Field(
+        0,
+        ge=0,
+        description="Finished scores kept, at about 200 bytes each, so that a retry costs nothing; 0 keeps none.",
+    )
     max_pairs_per_request: int = Field(
         10_000,
         ge=1,
