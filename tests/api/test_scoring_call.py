@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from service.api.scoring_call import Caller, ScoringCall, unless_disconnected, within
-from service.errors import Cancelled, DeadlineExceeded, EngineFailure
+from service.errors import DeadlineExceeded, EngineFailure
 from service.observability.events import PairFinished
 from service.observability.observers import RecordingObserver
 from service.types import Conversation, EncodedPair, Message, PairOutcome, Reward, ScoreOptions, Timings
@@ -136,7 +137,7 @@ async def test_work_is_cancelled_when_the_caller_leaves() -> None:
     async def leave() -> Any:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(ClientDisconnect):
         await unless_disconnected(leave, work())
     assert was_cancelled.is_set()
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.errors import Overloaded, TooLong
-from service.observability.events import PairFinished, RequestFinished
+from service.observability.events import PairFinished, RequestFinished, RequestRefused
 from service.observability.observers import RecordingObserver
 from service.types import Conversation, Message
 from tests.api.asgi import Connection, settings, settle
@@ -101,9 +101,9 @@ async def test_a_deadline_in_a_stream_is_the_error_of_each_pair_that_missed_it(s
     assert model.num_closed == 1
 
 
-@pytest.mark.parametrize("headers", [NDJSON, {}], ids=["stream", "whole"])
+@pytest.mark.parametrize(("headers", "status"), [(NDJSON, 200), ({}, 499)], ids=["stream", "whole"])
 async def test_a_caller_who_leaves_cancels_what_was_not_computed(
-    observer: RecordingObserver, headers: dict[str, str]
+    observer: RecordingObserver, headers: dict[str, str], status: int
 ) -> None:
     model = FakeServedModel(holds={1: asyncio.Event()})
     app = app_over(model, observer)
@@ -117,7 +117,8 @@ async def test_a_caller_who_leaves_cancels_what_was_not_computed(
 
     assert model.num_closed == 1
     assert [pair.outcome for pair in observer.of_type(PairFinished)] == ["score", "cancelled", "cancelled"]
-    assert len(observer.of_type(RequestFinished)) == 1
+    assert [request.status for request in observer.of_type(RequestFinished)] == [status]
+    assert observer.of_type(RequestRefused) == []
 
 
 async def test_a_caller_who_leaves_before_the_body_is_complete_is_nobodys_error(observer: RecordingObserver) -> None:
