@@ -95,9 +95,7 @@ def _read(folder: Path, tokenizer_folder: Path) -> _Folder:
         where=str(folder),
         config=_read_json(folder / "config.json"),
         tokenizer=tokenizer,
-        chat_template=jinja.read_text(encoding="utf-8")
-        if jinja.is_file()
-        else tokenizer.get("chat_template"),
+        chat_template=jinja.read_text(encoding="utf-8") if jinja.is_file() else tokenizer.get("chat_template"),
         tensors=tensor_names(find_layout(folder)),
     )
 
@@ -132,9 +130,7 @@ def _refuse_unguessable(here: _Folder) -> None:
             f" so what it computes cannot be guessed; {_INSTEAD}"
         )
     if config.get("model_type") not in FAMILIES:
-        raise UnsupportedModel(
-            f"{where}: model_type is {config.get('model_type')!r}; allowed: {', '.join(FAMILIES)}"
-        )
+        raise UnsupportedModel(f"{where}: model_type is {config.get('model_type')!r}; allowed: {', '.join(FAMILIES)}")
     architectures = config.get("architectures") or ["nothing"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise UnsupportedModel(
@@ -186,9 +182,7 @@ def _about_head(here: _Folder) -> str:
     if here.tensors is None:
         return "head: score.weight without a bias, as transformers has it (checked when loading)"
     if "score.bias" in here.tensors:
-        return (
-            "head: score.weight with score.bias, which the files hold and transformers would ignore (unsure)"
-        )
+        return "head: score.weight with score.bias, which the files hold and transformers would ignore (unsure)"
     return "head: score.weight without a bias, as in the files (sure)"
 
 

@@ -44,9 +44,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_folder(
-    folder: Path, tokenizer_folder: Path | None = None, *, num_threads: int = 2
-) -> dict[str, str]:
+def hash_folder(folder: Path, tokenizer_folder: Path | None = None, *, num_threads: int = 2) -> dict[str, str]:
     """Hashes every file of a model that can change a score.
 
     Args:
@@ -102,9 +100,7 @@ def check_files(
     # A template or tokenizer file dropped into the folder changes scores as surely as an edited one.
     complaints += [f"{name}: would be read, but is not pinned" for name in used if name not in manifest.files]
     if complaints:
-        raise IntegrityError(
-            f"{folder} is not what manifest {manifest.name!r} pins: " + "; ".join(complaints)
-        )
+        raise IntegrityError(f"{folder} is not what manifest {manifest.name!r} pins: " + "; ".join(complaints))
 
 
 def _hash_if_there(path: Path) -> str | None:
@@ -127,8 +123,6 @@ def digest_hashes(hashes: Mapping[str, str]) -> str:
 
 def semantic_digest(manifest: Manifest) -> str:
     """sha256 (hex) over every field of a manifest that can change a score."""
-    fields = {
-        name: value for name, value in dataclasses.asdict(manifest).items() if name not in IRRELEVANT_FIELDS
-    }
+    fields = {name: value for name, value in dataclasses.asdict(manifest).items() if name not in IRRELEVANT_FIELDS}
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -103,9 +103,7 @@ def read_config(folder: Path, manifest: Manifest) -> Any:
         )
     try:
         config = CONFIG_MAPPING[family].from_dict(fields)
-    except (
-        Exception
-    ) as error:  # transformers validates by exceptions of several libraries, with no common base
+    except Exception as error:  # transformers validates by exceptions of several libraries, with no common base
         raise UnsupportedModel(f"{path}: transformers refuses it: {error}") from error
     check_config(config, max_tokens=manifest.limits.max_tokens)
     return config
@@ -153,9 +151,7 @@ def _fill(backbone: nn.Module, key: str, source: Tensor, device: str) -> None:
     empty = getattr(module, leaf)
     # A copy in memory of our own: the source may be a view of a file that someone replaces while we serve.
     filled = torch.empty(empty.shape, dtype=empty.dtype, device=device).copy_(source)
-    setattr(
-        module, leaf, nn.Parameter(filled, requires_grad=False) if isinstance(empty, nn.Parameter) else filled
-    )
+    setattr(module, leaf, nn.Parameter(filled, requires_grad=False) if isinstance(empty, nn.Parameter) else filled)
 
 
 def _compute_buffers(backbone: nn.Module, device: str) -> None:

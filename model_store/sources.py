@@ -48,9 +48,7 @@ class Sources:
     shipped: Path = SHIPPED
     download: Download = download_snapshot
 
-    def resolve(
-        self, reference: str, *, weights: Path | None = None, tokenizer: Path | None = None
-    ) -> ModelFiles:
+    def resolve(self, reference: str, *, weights: Path | None = None, tokenizer: Path | None = None) -> ModelFiles:
         """Finds a model's files: by catalogue name, else by folder, else by Hugging Face id.
 
         Args:
@@ -75,7 +73,7 @@ class Sources:
                 f"weights were given for {reference!r}, which is no catalogue entry; "
                 + catalogue.suggest(reference, catalogue.names(self.entries))
             )
-        if (folder := Path(reference).expanduser()).is_dir():
+        if reference and (folder := Path(reference).expanduser()).is_dir():
             return self._folder(folder, folder.resolve().name, tokenizer, Origin())
         if _HUB_ID.fullmatch(reference):
             return self._repository(reference, tokenizer)
@@ -97,9 +95,7 @@ class Sources:
             return self.shipped / origin.package_folder
         if origin.repository is not None:
             return download_model(origin.repository, origin.revision, self.download)
-        raise SourceError(
-            f"{manifest.name} has no source of its own; say where its files are: --weights FOLDER"
-        )
+        raise SourceError(f"{manifest.name} has no source of its own; say where its files are: --weights FOLDER")
 
     def _entry_tokenizer(self, manifest: Manifest) -> Path | None:
         repository = manifest.origin.tokenizer_repository

@@ -129,9 +129,7 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
         prefix = file.read(8)
         num_bytes = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
         if not 0 < num_bytes <= path.stat().st_size - 8:
-            raise WeightsError(
-                f"{path}: not a whole safetensors file (its header would have {num_bytes} bytes)"
-            )
+            raise WeightsError(f"{path}: not a whole safetensors file (its header would have {num_bytes} bytes)")
         try:
             header = json.loads(file.read(num_bytes))
         except ValueError as error:

@@ -58,10 +58,7 @@ def match_tensors(
         if name not in claimed and not _is_ignored(name, ignored)
     }
     unfit = {
-        name: words
-        for key, names in found.items()
-        for name in names
-        if (words := _why_unfit(facts[name], wanted[key]))
+        name: words for key, names in found.items() for name in names if (words := _why_unfit(facts[name], wanted[key]))
     }
     if missing or left_over or unfit:
         raise WeightsMismatch(where, missing=missing, left_over=left_over, unfit=unfit)

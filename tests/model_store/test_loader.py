@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_store.errors import UnsupportedModel, WeightsMismatch
-from model_store.loader import LoadedModel, load_model
-from model_store.manifest import Backbone, Head
-from model_store.sources import ModelFiles
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from model_store.errors import UnsupportedModel, WeightsMismatch
+from model_store.loader import LoadedModel, load_model
+from model_store.manifest import Backbone, Head
+from model_store.sources import ModelFiles
 from tests.model_store.tiny_checkpoints import VARIANTS, build, guessed, random_ids, save
 
 TENSORS = tuple(build("llama-gqa-bias").state_dict())
@@ -53,9 +53,7 @@ def test_a_loaded_backbone_gives_the_hidden_states_of_transformers_own_loader(
     variant: str, dtype: str, tmp_path: Path
 ) -> None:
     save(tmp_path, variant)
-    reference = AutoModelForSequenceClassification.from_pretrained(
-        tmp_path, dtype=dtype, attn_implementation="sdpa"
-    )
+    reference = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=dtype, attn_implementation="sdpa")
     ids = random_ids(1, 40)
 
     loaded = load(guessed(tmp_path), dtype)
@@ -251,9 +249,7 @@ def rename_as_starling(files: ModelFiles) -> dict[str, Tensor]:
     return tensors
 
 
-STARLING = Backbone(
-    family="llama", prefix="transformer.", aliases=("model.model.",), ignored=("model.lm_head.weight",)
-)
+STARLING = Backbone(family="llama", prefix="transformer.", aliases=("model.model.",), ignored=("model.lm_head.weight",))
 
 
 def test_a_backbone_stored_under_two_prefixes_loads_where_the_manifest_says_so(spoilt: ModelFiles) -> None:

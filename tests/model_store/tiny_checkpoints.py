@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_store.guess import guess_manifest
-from model_store.sources import ModelFiles
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedModel
+
+from model_store.guess import guess_manifest
+from model_store.sources import ModelFiles
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 96}
 
