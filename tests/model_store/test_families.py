@@ -14,7 +14,7 @@ from tests.model_store.tiny_checkpoints import VARIANTS, build
 
 
 def config(family: str = "llama", **fields: Any) -> Any:
-    return CONFIG_MAPPING[family](max_position_embeddings=128, **fields)
+    return CONFIG_MAPPING[family].from_dict({"max_position_embeddings": 128, **fields})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -123,7 +123,8 @@ def test_a_lone_state_dict_is_not_opened_to_guess(tmp_path: Path) -> None:
 def test_the_dtype_is_the_stored_one_or_one_that_holds_its_every_value(
     tmp_path: Path, field: str, stored: str | None, dtype: str
 ) -> None:
-    manifest = guess(tmp_path, **{"torch_dtype": None, field: stored})
+    fields: dict[str, Any] = {"torch_dtype": None, field: stored}
+    manifest = guess(tmp_path, **fields)
 
     assert manifest.dtype == dtype
     assert f"the config says {stored}" in about(manifest, "dtype")
