@@ -15,6 +15,7 @@ from model_store.integrity import (
     IRRELEVANT_FIELDS,
     check_files,
     digest_folder,
+    digest_hashes,
     hash_file,
     hash_folder,
     semantic_digest,
@@ -150,10 +151,18 @@ def test_the_digest_follows_every_file(folder: Path, name: str) -> None:
 
 
 def test_the_digest_follows_names_not_only_contents(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", {"model.safetensors": b"w", "vocab.json": b"x", "merges.txt": b"y"})
-    other = write(tmp_path / "other", {"model.safetensors": b"w", "vocab.json": b"y", "merges.txt": b"x"})
+    one = write(tmp_path / "one", {"model.safetensors": b"w", "tokenizer.json": b"x"})
+    other = write(tmp_path / "other", {"model.safetensors": b"w", "vocab.json": b"x"})
 
+    assert list(hash_folder(one).values()) == list(hash_folder(other).values())
     assert digest_folder(one) != digest_folder(other)
+
+
+def test_the_digest_of_hashes_does_not_depend_on_their_order() -> None:
+    hashes = {"a": "1" * 64, "b": "2" * 64}
+
+    assert digest_hashes(dict(reversed(hashes.items()))) == digest_hashes(hashes)
+    assert digest_hashes({"a": "2" * 64, "b": "1" * 64}) != digest_hashes(hashes)
 
 
 def variants(record: Any) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model_store.errors import ManifestError
@@ -46,6 +46,8 @@ def test_rendering_is_stable() -> None:
     assert render_manifest(parse_manifest(text, "there")) == text
 
 
+@example(text="\n\nfirst and last\nlines empty\n", key=" ", words=["\n"])
+@example(text='a\r\nb"""\\\x00\x7f', key='"', words=["\t\\"])
 @given(text=st.text(), key=st.text(min_size=1), words=st.lists(st.text(min_size=1)))
 def test_any_text_survives_a_round_trip(text: str, key: str, words: list[str]) -> None:
     manifest = dataclasses.replace(

@@ -106,6 +106,25 @@ def test_an_entry_is_fetched_at_its_revision_with_the_tokenizer_of_another_repos
     assert not (files.tokenizer_folder / "config.json").exists()
 
 
+def test_a_given_tokenizer_is_preferred_to_the_entrys(make: Callable[..., Sources], tmp_path: Path) -> None:
+    weights = write_model(tmp_path / "w")
+    tokenizer = write_model(tmp_path / "t")
+
+    files = make(entry(tokenizer_repository="c/d")).resolve("known", weights=weights, tokenizer=tokenizer)
+
+    assert files.tokenizer_folder == tokenizer
+
+
+def test_a_tokenizer_beside_the_weights_is_preferred_to_another_repositorys(
+    make: Callable[..., Sources], tmp_path: Path
+) -> None:
+    weights = write_model(tmp_path / "w")
+
+    files = make(entry(tokenizer_repository="c/d")).resolve("known", weights=weights)
+
+    assert files.tokenizer_folder == weights
+
+
 def test_local_weights_may_take_the_entrys_tokenizer(make: Callable[..., Sources], tmp_path: Path) -> None:
     hub = FakeHub(tmp_path / "hub", {"c/d": TOKENIZER})
     weights = write_model(tmp_path / "w", has_tokenizer=False)
