@@ -41,6 +41,7 @@ def test_another_family_is_refused(family: str) -> None:
         (config(use_bidirectional_attention=True), "use_bidirectional_attention is True"),
         (config(alibi=True), "alibi is True"),
         (config(is_causal=False), "is_causal is False"),
+        (config(pad_token_id=32000, vocab_size=32000), "pad_token_id is 32000; allowed: below vocab_size (32000)"),
         (config(sliding_window=8), "sliding_window is 8, which llama layers do not read"),
         (config("mistral", sliding_window=0), "sliding_window is 0; allowed: 1 and up"),
         (config(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5"),
