@@ -45,9 +45,7 @@ class TokenBound:
             case RenderedText():
                 return self._text(pair.text) + SPARE_TOKENS
             case Conversation():
-                texts = sum(self._text(message.content) for message in pair.prompt) + self._text(
-                    pair.response
-                )
+                texts = sum(self._text(message.content) for message in pair.prompt) + self._text(pair.response)
                 num_more_turns = max(len(pair.prompt) - 1, 0)
                 return texts + self.base_tokens + num_more_turns * self.turn_tokens + SPARE_TOKENS
 
@@ -64,23 +62,17 @@ class TokenBound:
         return expansion * len(text.encode(errors="surrogatepass"))
 
 
-def learn_bound(
-    renderer: Renderer, control_strings: Collection[str], normalizers: tuple[str, ...]
-) -> TokenBound:
+def learn_bound(renderer: Renderer, control_strings: Collection[str], normalizers: tuple[str, ...]) -> TokenBound:
     """Measures on three conversations what the template adds."""
     user, assistant, system = (Message(role, "x") for role in ("user", "assistant", "system"))
     base_tokens = _added_tokens(renderer, (user,), control_strings) or 0
     longer = [(user, assistant, user), (system, user)]
     # A pair of turns is charged for each turn, so that two user turns in a row stay within the bound.
     added = [_added_tokens(renderer, prompt, control_strings) for prompt in longer]
-    return TokenBound(
-        normalizers, base_tokens, max([base_tokens, *(a - base_tokens for a in added if a is not None)])
-    )
+    return TokenBound(normalizers, base_tokens, max([base_tokens, *(a - base_tokens for a in added if a is not None)]))
 
 
-def _added_tokens(
-    renderer: Renderer, prompt: tuple[Message, ...], control_strings: Collection[str]
-) -> int | None:
+def _added_tokens(renderer: Renderer, prompt: tuple[Message, ...], control_strings: Collection[str]) -> int | None:
     try:
         text = renderer.complete(renderer.open_prompt(prompt), "x").shown
     except BadConversation:

@@ -28,9 +28,7 @@ def check_prompt(prompt: Sequence[Message], max_user_turns: int | None) -> None:
         raise BadConversation("the message list is empty; give at least one user message")
     for index, message in enumerate(prompt):
         if message.role not in ROLES:
-            raise BadConversation(
-                f"message {index} has the role {message.role!r}; allowed are {', '.join(ROLES)}"
-            )
+            raise BadConversation(f"message {index} has the role {message.role!r}; allowed are {', '.join(ROLES)}")
         check_text(message.content, f"message {index}")
     if prompt[-1].role == "assistant":
         raise BadConversation("the messages end in an assistant turn; give that turn as the response")
@@ -40,9 +38,7 @@ def check_prompt(prompt: Sequence[Message], max_user_turns: int | None) -> None:
 def _check_user_turns(prompt: Sequence[Message], max_user_turns: int | None) -> None:
     user_texts = [message.content for message in prompt if message.role == "user"]
     if max_user_turns is not None and len(user_texts) > max_user_turns:
-        raise BadConversation(
-            f"the prompt has {len(user_texts)} user turns, this model takes at most {max_user_turns}"
-        )
+        raise BadConversation(f"the prompt has {len(user_texts)} user turns, this model takes at most {max_user_turns}")
     if not any(text.strip() for text in user_texts or [message.content for message in prompt]):
         raise EmptyPrompt("the prompt holds no text besides white space; give what the response answers")
 

@@ -108,9 +108,7 @@ class PairEncoder:
                 check_given_ids(pair, self._rules.vocab_size)
                 return pair
             case RenderedText():
-                return self._renderer.take_rendered(
-                    pair.text, self._rules.bos_text, writes_bos=self._facts.writes_bos
-                )
+                return self._renderer.take_rendered(pair.text, self._rules.bos_text, writes_bos=self._facts.writes_bos)
             case Conversation():
                 return self._renderer.complete(prompts.open(pair.prompt), pair.response)
 
@@ -128,9 +126,7 @@ class PairEncoder:
             case InvalidInput():
                 return draft
 
-    def _finish_text(
-        self, rendering: Rendering, tokens: TokenizedText, truncation: Truncation
-    ) -> EncodedPair:
+    def _finish_text(self, rendering: Rendering, tokens: TokenizedText, truncation: Truncation) -> EncodedPair:
         rules, facts = self._rules, self._facts
         if rendering.response_at is None:
             prompt_tokens = max(marker_ends(tokens.ids, facts.markers), default=len(tokens.ids))
@@ -174,9 +170,7 @@ Made = TypeVar("Made")
 Given = ParamSpec("Given")
 
 
-def _or_refusal(
-    make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs
-) -> Made | InvalidInput:
+def _or_refusal(make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made | InvalidInput:
     """One pair's own error becomes its reply; anything else is a fault of ours and passes."""
     try:
         return make(*args, **kwargs)

@@ -60,9 +60,7 @@ class FastTokenizer:
         self.control: ControlText = control_text([token.content for token in tokens.values()])
         tokenizer_json = json.loads(self._backend.to_str())
         self.normalizers = _kinds(tokenizer_json["normalizer"])
-        self._disguised = Backend.from_str(
-            json.dumps(rename_control_tokens(tokenizer_json, self.control.names))
-        )
+        self._disguised = Backend.from_str(json.dumps(rename_control_tokens(tokenizer_json, self.control.names)))
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """Writes messages out with the chat template.
@@ -107,9 +105,7 @@ def _as_token(token: str | dict[str, Any]) -> str | AddedToken:
     if isinstance(token, str):
         return token
     if not isinstance(token.get("content"), str):
-        raise SettingsError(
-            f"the tokenizer's configuration has the special token {token!r}; its content must be text"
-        )
+        raise SettingsError(f"the tokenizer's configuration has the special token {token!r}; its content must be text")
     return AddedToken(**{name: value for name, value in token.items() if name != "__type"})
 
 
@@ -123,14 +119,10 @@ def _control_tokens(tokenizer: Any, more_control_text: Sequence[str]) -> dict[in
 
     def is_control(token: AddedToken) -> bool:
         # A bare newline within a marker is text, even where it is an added token (Gemma).
-        is_in_marker = bool(token.content.strip()) and any(
-            token.content in text for text in more_control_text
-        )
+        is_in_marker = bool(token.content.strip()) and any(token.content in text for text in more_control_text)
         return token.special or token.content in named or is_in_marker
 
-    return {
-        token_id: token for token_id, token in tokenizer.added_tokens_decoder.items() if is_control(token)
-    }
+    return {token_id: token for token_id, token in tokenizer.added_tokens_decoder.items() if is_control(token)}
 
 
 def _kinds(normalizer: dict[str, Any] | None) -> tuple[str, ...]:

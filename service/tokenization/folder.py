@@ -68,9 +68,7 @@ def read_tokenizer_folder(folder: Path, template_override: str | None) -> Tokeni
         pin_dates(_find_template(folder, config, template_override)),
         named_tokens={name: token for name, token in named.items() if token is not None},
         extra_tokens=tuple(extra.values() if isinstance(extra, Mapping) else extra),
-        added_tokens={
-            int(token_id): token for token_id, token in config.get("added_tokens_decoder", {}).items()
-        },
+        added_tokens={int(token_id): token for token_id, token in config.get("added_tokens_decoder", {}).items()},
     )
 
 

@@ -49,9 +49,7 @@ def load_encoder(
     template = manifest.template
     folder = read_tokenizer_folder(tokenizer_folder, template.jinja)
     tokenizer = FastTokenizer(folder, more_control_text=template.cut_after)
-    rules = _rules(
-        manifest, tokenizer, vocab_size=vocab_size, max_tokens=max_tokens, chunk_tokens=chunk_tokens
-    )
+    rules = _rules(manifest, tokenizer, vocab_size=vocab_size, max_tokens=max_tokens, chunk_tokens=chunk_tokens)
     renderer = Renderer(
         tokenizer,
         tokenizer.control,
@@ -82,9 +80,7 @@ def _rules(
     if rules.bos is BosPolicy.DOUBLE and rules.bos_id is None:
         raise SettingsError('template.bos is "double", but the tokenizer has no BOS; allowed then: one, none')
     if rules.eos is EosPolicy.APPEND and rules.eos_id is None:
-        raise SettingsError(
-            'template.eos is "append", but the tokenizer has no EOS; allowed then: template, none'
-        )
+        raise SettingsError('template.eos is "append", but the tokenizer has no EOS; allowed then: template, none')
     return rules
 
 

@@ -120,9 +120,7 @@ class Renderer:
         response_at = _response_at(whole, prompt.opened, marked)
         if prompt.is_marked or marked != response or self._always_disguise:
             disguise = self._control.disguise
-            return Rendering(
-                disguise(whole), self._control.show(whole), len(disguise(whole[:response_at])), True
-            )
+            return Rendering(disguise(whole), self._control.show(whole), len(disguise(whole[:response_at])), True)
         return Rendering(whole, whole, response_at)
 
     def take_rendered(self, text: str, bos_text: str | None, *, writes_bos: bool) -> Rendering:
@@ -139,15 +137,11 @@ class Renderer:
         if bos_text:
             text = self._without_removed(bos_text * writes_bos + _without_leading(text, bos_text))
         if not text.removeprefix(bos_text or "").strip():
-            raise EmptyPrompt(
-                "the text holds nothing besides white space and BOS; give a rendered conversation"
-            )
+            raise EmptyPrompt("the text holds nothing besides white space and BOS; give a rendered conversation")
         return Rendering(text, text, None)
 
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        return self._without_removed(
-            self._template.render(messages, add_generation_prompt=add_generation_prompt)
-        )
+        return self._without_removed(self._template.render(messages, add_generation_prompt=add_generation_prompt))
 
     def _without_removed(self, text: str) -> str:
         return text.replace(self._removed_text, "") if self._removed_text else text

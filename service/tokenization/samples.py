@@ -64,9 +64,7 @@ def _conversations() -> Iterator[tuple[tuple[Message, ...], str]]:
     yield (Message("system", "Be brief."), user), RESPONSES[0]
 
 
-def _drafts(
-    renderer: Renderer, prompt: tuple[Message, ...], response: str
-) -> Iterator[tuple[Rendering, str, str]]:
+def _drafts(renderer: Renderer, prompt: tuple[Message, ...], response: str) -> Iterator[tuple[Rendering, str, str]]:
     try:
         opened = renderer.open_prompt(prompt)
         rendering = renderer.complete(opened, response)

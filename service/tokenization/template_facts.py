@@ -36,8 +36,7 @@ class TemplateFacts:
     def has_ended(self, response_ids: Ids) -> bool:
         """Whether ids end as a finished turn does: with an end, or a closing that holds one."""
         return any(
-            response_ids[-len(closing) :] == closing and not self.ends.isdisjoint(closing)
-            for closing in self.closings
+            response_ids[-len(closing) :] == closing and not self.ends.isdisjoint(closing) for closing in self.closings
         )
 
 

@@ -19,9 +19,7 @@ def rename_control_tokens(tokenizer_json: dict[str, Json], names: Mapping[str, s
     Raises:
         TypeError: If the JSON is not laid out as the tokenizers library writes it.
     """
-    added_tokens = [
-        _renamed_token(_as_dict(token), names) for token in _as_list(tokenizer_json["added_tokens"])
-    ]
+    added_tokens = [_renamed_token(_as_dict(token), names) for token in _as_list(tokenizer_json["added_tokens"])]
     model = dict(_as_dict(tokenizer_json["model"]))
     model["vocab"] = _renamed_vocab(model["vocab"], names)
     if "merges" in model:

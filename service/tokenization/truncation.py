@@ -52,9 +52,7 @@ def truncate(sections: Sections, policy: Truncation, max_tokens: int, side: Trun
 
 def cuts_right(policy: Truncation, side: TruncationSide) -> bool:
     """Whether the policy shortens pairs at their end."""
-    return policy is Truncation.RESPONSE_RIGHT or (
-        policy is Truncation.MODEL and side is TruncationSide.RIGHT
-    )
+    return policy is Truncation.RESPONSE_RIGHT or (policy is Truncation.MODEL and side is TruncationSide.RIGHT)
 
 
 def _cut_prompt_left(sections: Sections, max_tokens: int) -> Sections:
@@ -69,9 +67,7 @@ def _cut_response_right(sections: Sections, max_tokens: int) -> Sections:
     num_excess = len(sections.ids) - max_tokens
     num_droppable = sections.response_tokens - sections.closing_tokens
     if num_excess > num_droppable:
-        raise _too_long(
-            sections, max_tokens, "the prompt and the tokens that close the response alone do not fit"
-        )
+        raise _too_long(sections, max_tokens, "the prompt and the tokens that close the response alone do not fit")
     end = len(sections.ids) - sections.closing_tokens
     return replace(sections, ids=sections.ids[: end - num_excess] + sections.ids[end:])
 
