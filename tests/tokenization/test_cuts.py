@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.tokenization.cuts import cut_points, marker_ends
+from tests.tokenization.properties import seeded
 
 ids_lists = st.lists(st.integers(0, 3), max_size=60)
 marker_lists = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=3), max_size=3)
@@ -18,6 +19,7 @@ def chunks(ids: list[int], cuts: tuple[int, ...]) -> list[list[int]]:
     return [ids[start:end] for start, end in pairwise([*cuts, len(ids)])]
 
 
+@seeded
 @given(ids_lists, marker_lists, chunk_sizes)
 def test_chunks_laid_end_to_end_are_the_pair(ids: list[int], markers: list[list[int]], size: int) -> None:
     cuts = cut_points(ids, markers, size)
@@ -27,6 +29,7 @@ def test_chunks_laid_end_to_end_are_the_pair(ids: list[int], markers: list[list[
     assert [token for chunk in chunks(ids, cuts) for token in chunk] == ids
 
 
+@seeded
 @given(ids_lists, marker_lists, chunk_sizes)
 def test_a_cut_stands_after_each_marker_and_on_the_grid_from_there_and_nowhere_else(
     ids: list[int], markers: list[list[int]], size: int
@@ -46,12 +49,14 @@ def test_a_cut_stands_after_each_marker_and_on_the_grid_from_there_and_nowhere_e
     assert cut_points(ids, markers, size) == (tuple(expected) or (0,))
 
 
+@seeded
 @given(ids_lists, marker_lists, chunk_sizes)
 def test_a_chunk_alone_is_not_cut_further(ids: list[int], markers: list[list[int]], size: int) -> None:
     for chunk in chunks(ids, cut_points(ids, markers, size)):
         assert cut_points(chunk, markers, size) == (0,)
 
 
+@seeded
 @given(ids_lists, ids_lists, ids_lists, marker_lists, chunk_sizes)
 def test_pairs_with_the_same_beginning_have_the_same_cuts_in_it(
     shared: list[int], left: list[int], right: list[int], markers: list[list[int]], size: int

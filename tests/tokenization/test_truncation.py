@@ -10,6 +10,7 @@ from service.errors import TooLong
 from service.tokenization.sections import Sections
 from service.tokenization.truncation import TruncationSide, cuts_right, truncate
 from service.types import Truncation
+from tests.tokenization.properties import seeded
 
 NONE, LEFT, RIGHT = TruncationSide.NONE, TruncationSide.LEFT, TruncationSide.RIGHT
 
@@ -68,6 +69,7 @@ def test_what_must_be_kept_and_does_not_fit_is_too_long(policy: Truncation, max_
     )
 
 
+@seeded
 @given(st.integers(4, 13), st.sampled_from([Truncation.PROMPT_LEFT, Truncation.RESPONSE_RIGHT, Truncation.MODEL]))
 def test_a_truncated_pair_has_as_many_tokens_as_are_allowed(max_tokens: int, policy: Truncation) -> None:
     try:

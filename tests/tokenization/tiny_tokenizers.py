@@ -91,6 +91,14 @@ def raw(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
+def id_of(folder: Path, token: str) -> int:
+    """The id of a token that the folder's tokenizer has."""
+    token_id: int | None = raw(folder).token_to_id(token)
+    if token_id is None:
+        raise KeyError(token)
+    return token_id
+
+
 def raw_ids(folder: Path, text: str) -> tuple[int, ...]:
     """What the library itself makes of a text, control strings parsed, nothing added."""
     return tuple(raw(folder).encode(text, add_special_tokens=False).ids)
