@@ -15,7 +15,7 @@ PRIORITIES = ("interactive", "bulk")
 ON_ERROR = ("raise", "return")
 
 KEEPALIVE_EXPIRY_S = 4.0
-"""Idle connections are dropped before uvicorn drops them, after 5 s, so that no request meets a closing one."""
+"""Idle connections are dropped before uvicorn, after 5 s, drops them: no request meets a closing one."""
 
 LONGEST_WAIT_S = 3600.0
 """Locks and event loops cannot wait for an infinite deadline; waking once an hour costs nothing."""
