@@ -4,7 +4,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("reward_client") is None or not hasattr(
-    importlib.util.find_spec("reward_client"), "origin"
-):
+_spec = importlib.util.find_spec("reward_client")
+if _spec is None or _spec.origin is None:  # the folder of that name is no package
     sys.path.insert(0, str(Path(__file__).parents[2] / "reward_client" / "src"))

@@ -16,7 +16,7 @@ from reward_client._protocol import PairJob
 from reward_client._settings import CallOptions, Limits, RetryPolicy, Settings
 from reward_client._wire import SCORE
 from reward_client.values import PairLike, Result
-from scripted_server import LOST, ScriptedServer
+from tests.client.scripted_server import LOST, ScriptedServer
 
 MAX_STEPS = 20_000
 """More than any test needs; an exchange that wakes its driver for nothing goes over it."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from reward_client import errors
 from reward_client._settings import CallOptions
 from reward_client.values import Pair, Result
-from scripted_server import PASSING_FAULTS, ScriptedServer, crc_score
-from simulation import Simulation, make_job, make_plain
+from tests.client.scripted_server import PASSING_FAULTS, ScriptedServer, crc_score
+from tests.client.simulation import Simulation, make_job, make_plain
 
 PAIRS = [(f"prompt {index // 3}", f"response {index}") for index in range(10)]
 RETURN = CallOptions(on_error="return")
@@ -25,8 +25,7 @@ def world(*script: str, afterwards: str = "ok", seed: int = 0) -> Simulation:
 
 def expected(pairs: list[tuple[str, str]]) -> dict[int, float]:
     return {
-        index: crc_score({"prompt": prompt, "response": response})
-        for index, (prompt, response) in enumerate(pairs)
+        index: crc_score({"prompt": prompt, "response": response}) for index, (prompt, response) in enumerate(pairs)
     }
 
 

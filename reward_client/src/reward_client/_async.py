@@ -132,9 +132,7 @@ class AsyncDriver:
             self._loop = loop
             self._maybe_permits = asyncio.Semaphore(self._settings.max_connections)
         if loop is not self._loop:
-            raise RuntimeError(
-                "this AsyncClient was first used in another event loop; make one for each loop"
-            )
+            raise RuntimeError("this AsyncClient was first used in another event loop; make one for each loop")
         return self._maybe_permits
 
     async def _attempt(self, send: Send, inbox: Inbox, permits: asyncio.Semaphore) -> None:

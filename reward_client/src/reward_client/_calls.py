@@ -63,9 +63,7 @@ class Calls:
         polling = RetryPolicy(retry_for_s=math.inf, max_wait_s=1.0, max_retry_after_s=0.0)
         return self._plain("GET", "/readyz", _read_nothing, now, retry=polling, deadline_s=timeout_s)
 
-    def _job(
-        self, endpoint: Endpoint[R], options: CallOptions, now: float, *, is_streaming: bool
-    ) -> PairJob[R]:
+    def _job(self, endpoint: Endpoint[R], options: CallOptions, now: float, *, is_streaming: bool) -> PairJob[R]:
         return PairJob(endpoint, self.settings, options, is_streaming=is_streaming, now=now, rng=self._rng)
 
     def _plain(

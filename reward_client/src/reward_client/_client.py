@@ -225,9 +225,7 @@ class Client:
         """
         pairs = _calls.rank_pairs(prompt, responses, top_n, on_failure)
         try:
-            reply = self.score(
-                pairs, deadline_s=deadline_s, model=model, truncation=truncation, priority=priority
-            )
+            reply = self.score(pairs, deadline_s=deadline_s, model=model, truncation=truncation, priority=priority)
         except RewardServerError as error:
             return after_failure(error, responses, top_n, on_failure)
         return ranked(reply, responses, top_n)

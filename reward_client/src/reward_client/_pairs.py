@@ -112,9 +112,7 @@ def _is_prompt(prompt: object) -> bool:
 
 
 def _contents(pair: Pair) -> dict[str, Any]:
-    contents = {
-        name: value for name, value in ((name, getattr(pair, name)) for name in _FIELDS) if value is not None
-    }
+    contents = {name: value for name, value in ((name, getattr(pair, name)) for name in _FIELDS) if value is not None}
     for name in ("prompt_ids", "response_ids"):
         if name in contents:
             contents[name] = [operator.index(token_id) for token_id in contents[name]]

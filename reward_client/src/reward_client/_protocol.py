@@ -280,9 +280,7 @@ class PairJob(Generic[R]):
                 self._answer(result)
             return
         if self._options.on_error == "raise":
-            raise (
-                self._deadline_error() if is_late else unavailable(failure, self._settings.retry.retry_for_s)
-            )
+            raise (self._deadline_error() if is_late else unavailable(failure, self._settings.retry.retry_for_s))
         error = PairError(failure.code, failure.message, retryable=True)
         if self._last_success_at < work.retry.first_failure_at:
             self._abandon(error)

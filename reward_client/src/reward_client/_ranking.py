@@ -17,8 +17,7 @@ def ranked(reply: ScoreReply, responses: Sequence[str], top_n: int | None) -> Ra
     scored = [(result.score, result.index) for result in reply.results if result.score is not None]
     scored.sort(key=lambda entry: (-entry[0], entry[1]))
     results = tuple(
-        RankedResponse(index, rank, score, responses[index])
-        for rank, (score, index) in enumerate(scored, start=1)
+        RankedResponse(index, rank, score, responses[index]) for rank, (score, index) in enumerate(scored, start=1)
     )
     return RankReply(
         results=results[:top_n],
@@ -44,7 +43,5 @@ def after_failure(
         return ranked(reply, responses, top_n)
     if on_failure != "original_order" or not error.retryable:
         raise error
-    results = tuple(
-        RankedResponse(index, index + 1, None, response) for index, response in enumerate(responses)
-    )
+    results = tuple(RankedResponse(index, index + 1, None, response) for index, response in enumerate(responses))
     return RankReply(results[:top_n], best=results[0].index if results else None, degraded=True)

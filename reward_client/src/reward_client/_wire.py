@@ -58,9 +58,7 @@ class Envelope:
     usage: Usage = field(default_factory=Usage)
 
 
-def read_results(
-    body: Mapping[str, Any], pairs: Sequence[EncodedPair], endpoint: Endpoint[R]
-) -> list[tuple[int, R]]:
+def read_results(body: Mapping[str, Any], pairs: Sequence[EncodedPair], endpoint: Endpoint[R]) -> list[tuple[int, R]]:
     """Returns one (place in the request, result) for each of `pairs`.
 
     Raises:
@@ -164,9 +162,7 @@ def _fail_tokenized(pair: EncodedPair, error: PairError) -> Tokenized:
 
 
 SCORE: Endpoint[Result] = Endpoint("/v1/score", _read_result, _fail_result, has_fingerprint=True)
-TOKENIZE: Endpoint[Tokenized] = Endpoint(
-    "/v1/tokenize", _read_tokenized, _fail_tokenized, has_fingerprint=False
-)
+TOKENIZE: Endpoint[Tokenized] = Endpoint("/v1/tokenize", _read_tokenized, _fail_tokenized, has_fingerprint=False)
 
 
 def _number(raw: Any) -> float:

@@ -47,9 +47,7 @@ class Work(Generic[R]):
         """The pairs without a final result, in the order they were sent."""
         if self.attempt == 0:
             return self.pairs
-        return sorted(
-            [*self.unanswered.values(), *(pair for pair, _ in self.failed)], key=lambda pair: pair.index
-        )
+        return sorted([*self.unanswered.values(), *(pair for pair, _ in self.failed)], key=lambda pair: pair.index)
 
     @property
     def is_settled(self) -> bool:
