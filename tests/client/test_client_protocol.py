@@ -9,9 +9,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reward_client import errors
 from reward_client._settings import CallOptions
 from reward_client.values import Pair, Result
+
+from reward_client import errors
 from tests.client.scripted_server import PASSING_FAULTS, ScriptedServer, crc_score
 from tests.client.simulation import Simulation, make_job, make_plain
 
@@ -191,9 +192,9 @@ def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
     simulation = world("503_retry_after")
 
     with pytest.raises(errors.DeadlineExceeded, match="HTTP 503"):
-        simulation.run(make_job(timeout_s=5.0), PAIRS)
+        simulation.run(make_job(timeout_s=5.0, max_requests=1), PAIRS)
 
-    assert len(simulation.sent) <= 3
+    assert len(simulation.sent) == 1
     assert simulation.now < 1005.0
 
 
@@ -201,7 +202,7 @@ def test_no_call_goes_on_after_its_deadline() -> None:
     simulation = world(afterwards="some_pairs_fail")
     simulation.server.score = lambda pair: 1.0
 
-    with pytest.raises(errors.DeadlineExceeded, match="of 10 pair"):
+    with pytest.raises(errors.DeadlineExceeded, match="had their results"):
         simulation.run(make_job(timeout_s=0.1, retry_for_s=math.inf), PAIRS)
 
     assert simulation.now <= 1000.1
@@ -338,7 +339,7 @@ def test_an_endless_input_is_read_no_further_than_it_is_answered() -> None:
             most_ahead = max(most_ahead, num_read - num_back)
             yield f"prompt {num_read}", "response"
 
-    job = make_job(is_streaming=True, max_pairs=4, max_requests=3)
+    job = make_job(is_streaming=True, max_pairs=4, max_requests=3, timeout_s=math.inf)
     take_results = job.take_results
 
     def counted() -> list[Result]:

@@ -64,7 +64,6 @@ class PairJob(Generic[R]):
         self._works: list[Work[R]] = []
         self._results: list[R] = []
         self._num_attempts = 0
-        self._num_added = 0
         self._num_answered = 0
         self._paused_until = -math.inf
         self._last_success_at = -math.inf
@@ -118,7 +117,6 @@ class PairJob(Generic[R]):
             InvalidPair: if it cannot be written as JSON.
         """
         encoded = encode(pair, index)
-        self._num_added += 1
         if self._abandoned is not None:
             self._answer(self._endpoint.fail(encoded, self._abandoned))
         else:
@@ -299,5 +297,5 @@ class PairJob(Generic[R]):
             self._answer(self._endpoint.fail(pair, error))
 
     def _deadline_error(self) -> errors.DeadlineExceeded:
-        progress = f"with {self._num_answered} of {self._num_added} pair(s) answered"
+        progress = f"when {self._num_answered} pair(s) had their results"
         return too_late(self._deadline_at - self._started_at, progress, self._last_failure)
