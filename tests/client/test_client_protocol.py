@@ -36,7 +36,7 @@ def scores(results: list[Result]) -> dict[int, float | None]:
 
 
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["whole", "streaming"])
-@settings(max_examples=150, deadline=None)  # generated worlds differ in length; time is simulated
+@settings(max_examples=80, deadline=None)  # generated worlds differ in length; time is simulated
 @given(
     script=st.lists(st.sampled_from(PASSING_FAULTS), max_size=12),
     num_pairs=st.integers(0, 14),
