@@ -120,6 +120,13 @@ def _cut(server: ScriptedServer, results: list[dict[str, Any]], is_streaming: bo
     return Answer(200, whole[: len(whole) * 2 // 3], is_cut=True)
 
 
+def _last_line_lost(server: ScriptedServer, results: list[dict[str, Any]], is_streaming: bool) -> Answer:
+    if not is_streaming:
+        return Answer(LOST)
+    whole = server.reply(results, is_streaming).body
+    return Answer(200, b"".join(whole.splitlines(keepends=True)[:-1]), is_cut=True)
+
+
 def _cut_quietly(server: ScriptedServer, results: list[dict[str, Any]], is_streaming: bool) -> Answer:
     return Answer(200, _cut(server, results, is_streaming).body)
 
@@ -167,6 +174,7 @@ _FAULTS: dict[str, Callable[..., Answer]] = {
     "302": _status(302),
     "cut": _cut,
     "cut_quietly": _cut_quietly,
+    "last_line_lost": _last_line_lost,
     "page": lambda *_: Answer(200, b"<html>welcome</html>"),
     "empty": lambda *_: Answer(200, b""),
     "list": lambda *_: Answer(200, b"[]"),

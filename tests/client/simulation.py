@@ -17,7 +17,7 @@ from reward_client._settings import CallOptions, Limits, RetryPolicy, Settings
 from reward_client._wire import SCORE
 from reward_client.values import PairLike, Result
 
-from tests.client.scripted_server import LOST, ScriptedServer
+from tests.client.scripted_server import LOST, Answer, ScriptedServer
 
 MAX_STEPS = 20_000
 """More than any test needs; an exchange that wakes its driver for nothing goes over it."""
@@ -29,6 +29,7 @@ class Simulation:
 
     Attributes:
         now: The time; it jumps to the next event.
+        results: What has been handed out so far.
         sent: Every attempt with the time of its start.
         max_under_way: The most attempts that were under way at one time.
     """
@@ -36,6 +37,7 @@ class Simulation:
     server: ScriptedServer
     rng: random.Random
     now: float = 1000.0
+    results: list[Result] = field(default_factory=list)
     sent: list[tuple[float, Outgoing]] = field(default_factory=list)
     max_under_way: int = 0
 
@@ -47,7 +49,6 @@ class Simulation:
     def run(self, exchange: Exchange[Result], source: Iterable[PairLike] = ()) -> list[Result]:
         """Runs to the end and returns the results in the order they came."""
         pairs = placed_by_prompt(source) if isinstance(source, list) else placed(source)
-        results: list[Result] = []
         for _ in range(MAX_STEPS):
             exchange.tick(self.now)
             if isinstance(exchange, PairJob):
@@ -55,9 +56,9 @@ class Simulation:
             for send in exchange.take_sends(self.now):
                 self._start(send)
             new = exchange.take_results()
-            results += new
+            self.results += new
             if exchange.is_done:
-                return results
+                return self.results
             if not new:
                 self._advance(exchange)
         raise AssertionError(f"no end after {MAX_STEPS} steps")
@@ -85,8 +86,7 @@ class Simulation:
         exchange.feed(event, self.now)
 
 
-def _events(attempt: int, outgoing: Outgoing, answer: object) -> list[Event]:
-    assert hasattr(answer, "status")
+def _events(attempt: int, outgoing: Outgoing, answer: Answer) -> list[Event]:
     if answer.status == LOST:
         return [Lost(attempt, "scripted")]
     if not (outgoing.is_streaming and answer.status == 200):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -53,7 +53,7 @@ class LengthModel:
         self.seen.append(options)
         return self._outcomes(pairs)
 
-    async def _outcomes(self, pairs: Sequence[PairInput]) -> AsyncIterator[PairOutcome]:
+    async def _outcomes(self, pairs: Sequence[PairInput]) -> AsyncGenerator[PairOutcome, None]:
         for index, pair in reversed(list(enumerate(pairs))):
             yield self._outcome(index, pair)
 
@@ -77,7 +77,7 @@ class LengthModel:
 
 
 @asynccontextmanager
-async def served(model: LengthModel, api_key: str | None = KEY) -> AsyncIterator[AsyncClient]:
+async def served(model: LengthModel, api_key: str = KEY, max_pairs: int = 4) -> AsyncIterator[AsyncClient]:
     """A client whose transport is the app."""
     settings = Settings(api_keys=(KEY,), max_pairs_per_request=8)
 
@@ -94,7 +94,7 @@ async def served(model: LengthModel, api_key: str | None = KEY) -> AsyncIterator
             api_key=api_key,
             transport=transport,
             backoff_s=(0.001, 0.01),
-            max_pairs_per_request=4,
+            max_pairs_per_request=max_pairs,
             run_id="run-1",
         ) as client,
     ):
@@ -179,7 +179,7 @@ async def test_the_servers_refusals_have_their_own_classes() -> None:
             await client.score([("p", "x")], model="other")
         with pytest.raises(FingerprintMismatch):
             await client.score([("p", "x")], fingerprint="sha256:other")
-        client._calls.settings.limits.__dict__["max_pairs"] = 100
+    async with served(LengthModel(), max_pairs=100) as client:
         with pytest.raises(TooLarge, match="max_pairs_per_request"):
             await client.score([("p", "x")] * 9)
 

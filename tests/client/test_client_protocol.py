@@ -5,19 +5,45 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reward_client._exchange import Lost, Reply
 from reward_client._settings import CallOptions
 from reward_client.values import Pair, Result
 
 from reward_client import errors
-from tests.client.scripted_server import PASSING_FAULTS, ScriptedServer, crc_score
+from tests.client.scripted_server import LOST, PASSING_FAULTS, Answer, ScriptedServer, crc_score
 from tests.client.simulation import Simulation, make_job, make_plain
 
 PAIRS = [(f"prompt {index // 3}", f"response {index}") for index in range(10)]
 RETURN = CallOptions(on_error="return")
+
+
+class DownAtFirst(ScriptedServer):
+    """Refuses connections until a moment of the simulation."""
+
+    def __init__(self, simulation: Simulation, up_at: float) -> None:
+        super().__init__()
+        self._simulation = simulation
+        self._up_at = up_at
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if self._simulation.now < self._up_at:
+            return Answer(LOST)
+        return super().answer(method, path, headers, body)
+
+
+class RestartedWhenCut(ScriptedServer):
+    """Comes back with other weights after the first broken connection."""
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        answer = super().answer(method, path, headers, body)
+        if answer.is_cut:
+            self.fingerprint = "sha256:second"
+        return answer
 
 
 def world(*script: str, afterwards: str = "ok", seed: int = 0) -> Simulation:
@@ -130,16 +156,13 @@ def test_a_broken_stream_resends_only_what_has_not_come() -> None:
     assert 0 < second < 10
 
 
-def test_a_stream_whose_last_line_alone_is_missing_is_complete() -> None:
-    simulation = world("ok", "cut")
-    simulation.server.score = lambda pair: 1.0
-    job = make_job(is_streaming=True, max_pairs=1)
+def test_a_stream_whose_last_line_alone_is_lost_is_complete() -> None:
+    simulation = world("ok", "last_line_lost")
 
-    [result] = simulation.run(job, [("p", "r")])
+    results = simulation.run(make_job(is_streaming=True, max_pairs=10), PAIRS)
 
-    assert result.score == 1.0
-    # With one pair two thirds of the body end inside the first line or after it; either way it came once.
-    assert len(simulation.sent) in (2, 3)
+    assert scores(results) == expected(PAIRS)
+    assert len(simulation.sent) == 2  # the opening and the stream
 
 
 def test_an_outage_longer_than_retry_for_s_raises_with_the_last_failure() -> None:
@@ -155,15 +178,10 @@ def test_an_outage_longer_than_retry_for_s_raises_with_the_last_failure() -> Non
 
 def test_a_restart_of_two_minutes_is_outlived_by_the_defaults() -> None:
     simulation = world()
-    simulation.server.__dict__["answer"] = _down_until(simulation, 1120.0)
+    simulation.server = DownAtFirst(simulation, up_at=1120.0)
 
     assert scores(simulation.run(make_job(), PAIRS)) == expected(PAIRS)
     assert 1120.0 <= simulation.now < 1135.0
-
-
-def _down_until(simulation: Simulation, up_at: float):  # type: ignore[no-untyped-def]
-    healthy, down = ScriptedServer(), ScriptedServer(afterwards="lost")
-    return lambda *request: (down if simulation.now < up_at else healthy).answer(*request)
 
 
 def test_during_an_outage_only_a_handful_of_requests_try() -> None:
@@ -271,19 +289,11 @@ def test_a_stream_pins_the_fingerprint_before_it_sends_a_pair() -> None:
 
 
 def test_a_server_restarted_with_other_weights_cannot_finish_a_stream() -> None:
-    simulation = world("ok", "cut")
-    job = make_job(is_streaming=True, max_pairs=10)
-    answer = simulation.server.answer
-
-    def restarted(*request):  # type: ignore[no-untyped-def]
-        reply = answer(*request)
-        simulation.server.fingerprint = "sha256:second" if reply.is_cut else simulation.server.fingerprint
-        return reply
-
-    simulation.server.__dict__["answer"] = restarted
+    simulation = world()
+    simulation.server = RestartedWhenCut(["ok", "cut"])
 
     with pytest.raises(errors.FingerprintChanged):
-        simulation.run(job, PAIRS)
+        simulation.run(make_job(is_streaming=True, max_pairs=10), PAIRS)
 
 
 def test_a_demanded_fingerprint_is_sent_and_a_412_raises() -> None:
@@ -328,34 +338,22 @@ def test_ten_thousand_pairs_come_back_whole() -> None:
 
 def test_an_endless_input_is_read_no_further_than_it_is_answered() -> None:
     simulation = world()
-    num_read = 0
-    num_back = 0
-    most_ahead = 0
+    num_read = most_ahead = 0
 
-    def source():  # type: ignore[no-untyped-def]
+    def source() -> Iterator[tuple[str, str]]:
         nonlocal num_read, most_ahead
         while num_read < 2000:
             num_read += 1
-            most_ahead = max(most_ahead, num_read - num_back)
+            most_ahead = max(most_ahead, num_read - len(simulation.results))
             yield f"prompt {num_read}", "response"
 
     job = make_job(is_streaming=True, max_pairs=4, max_requests=3, timeout_s=math.inf)
-    take_results = job.take_results
 
-    def counted() -> list[Result]:
-        nonlocal num_back
-        results = take_results()
-        num_back += len(results)
-        return results
-
-    job.take_results = counted  # type: ignore[method-assign]  # counts what the simulation takes
     assert len(simulation.run(job, source())) == 2000
     assert most_ahead <= 3 * 4 + 2 * 4 + 1  # requests under way, the window, and the pair in hand
 
 
 def test_late_news_of_an_attempt_that_is_over_changes_nothing() -> None:
-    from reward_client._exchange import Lost, Reply
-
     job = make_job(max_pairs=1)
     job.add(0, Pair("p", "r"))
     job.close_input()
