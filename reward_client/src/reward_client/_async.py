@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
+from contextlib import suppress
 from time import monotonic
-from typing import Callable, TypeVar
+from typing import Any, Callable, TypeVar
 
 import httpx
 
 from reward_client._exchange import Event, Exchange, Line, Lost, Outgoing, Reply, Send, StreamEnd
 from reward_client._ndjson import LineBuffer
+from reward_client._pairs import as_pair
+from reward_client._protocol import PairJob
 from reward_client._settings import KEEPALIVE_EXPIRY_S, LONGEST_WAIT_S, Settings
+from reward_client.values import PairLike
 
 T = TypeVar("T")
 Transport = httpx.AsyncBaseTransport
@@ -27,6 +31,7 @@ class Inbox:
     def __init__(self) -> None:
         self._events: deque[Event | Exception] = deque()
         self._bell = asyncio.Event()
+        self._room = asyncio.Event()
 
     def put(self, event: Event | Exception) -> None:
         """Delivers an event, or an error for the caller."""
@@ -37,12 +42,19 @@ class Inbox:
         """Wakes the loop of the exchange."""
         self._bell.set()
 
+    def tell_room(self) -> None:
+        """Wakes whoever waits for room."""
+        self._room.set()
+
+    async def wait_for_room(self) -> None:
+        """Returns when the exchange has moved on, and so may want more pairs."""
+        self._room.clear()
+        await self._room.wait()
+
     async def wait(self, wait_s: float) -> None:
         """Returns when something was put, somebody rang, or the time is over."""
-        try:
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._bell.wait(), wait_s)
-        except asyncio.TimeoutError:
-            pass
         self._bell.clear()
 
     def feed(self, exchange: Exchange[T]) -> None:
@@ -77,7 +89,7 @@ class AsyncDriver:
         exchange: Exchange[T],
         fill: Callable[[], None] = lambda: None,
         feeder: Callable[[Inbox], Awaitable[None]] | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """Runs an exchange to its end, yielding results as they come.
 
         Args:
@@ -99,6 +111,7 @@ class AsyncDriver:
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 results = exchange.take_results()
+                inbox.tell_room()
                 for result in results:
                     yield result
                 if exchange.is_done:
@@ -154,6 +167,19 @@ class AsyncDriver:
             for line in buffer.flush():
                 inbox.put(Line(attempt, line))
             inbox.put(StreamEnd(attempt))
+
+
+async def feed(job: PairJob[Any], pairs: AsyncIterable[PairLike], inbox: Inbox) -> None:
+    """Adds pairs as they come, never more than the job wants; they are sent as soon as a request may start."""
+    index = 0
+    async for given in pairs:
+        job.add(index, as_pair(given, index))
+        index += 1
+        inbox.ring()
+        while not job.wants_pairs:
+            await inbox.wait_for_room()
+    job.close_input()
+    inbox.ring()
 
 
 async def _reporting(work: Awaitable[None], inbox: Inbox) -> None:

@@ -1,20 +1,21 @@
-"""The asyncio client: public methods, their arguments and their documentation; the work is done elsewhere."""
+"""The asyncio client: public methods, arguments and documentation; the work is done elsewhere."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from reward_client import _calls
+from reward_client._async import AsyncDriver, Transport, feed
 from reward_client._calls import Calls, Placed
 from reward_client._exchange import Exchange
 from reward_client._protocol import PairJob
 from reward_client._ranking import after_failure, ranked
 from reward_client._settings import CallOptions, Limits, RetryPolicy, Settings
-from reward_client._sync import SyncDriver, Transport
 from reward_client._wire import R
 from reward_client.errors import RewardServerError
 from reward_client.values import ModelInfo, PairLike, Prompt, RankReply, Result, ScoreReply, Tokenized
@@ -104,27 +105,7 @@ class AsyncClient:
         truncation: str | None = None,
         priority: str | None = None,
     ) -> ScoreReply:
-        """Scores pairs, however many, and returns one result for each, in order.
-
-        Args:
-            pairs: Each a tuple `(prompt, response)`, a `Pair`, or a mapping with its fields.
-            on_error: `raise`, or `return` to get errors, also the server's absence, in the failed pairs' results.
-            deadline_s: Seconds for the whole call; None is the client's `timeout_s`; `math.inf` is allowed.
-            explain: Ask how each pair was read; the answer is in `Result.details`.
-            normalize: A calibration artefact of the model; its value is in `Result.details`.
-            fingerprint: Demand exactly these weights, template and numerics.
-            allow_fingerprint_change: Accept scores of different fingerprints in one call.
-            model: In place of the client's.
-            truncation: In place of the client's.
-            priority: In place of the client's.
-
-        Raises:
-            PairFailed: if a pair has no score; its `reply` holds the others.
-            RequestRefused: if the server refuses the request as it is.
-            FingerprintChanged: if the server's weights changed before the call was over.
-            ServerUnavailable: if it could not be reached for `retry_for_s`.
-            DeadlineExceeded: if the deadline passed.
-        """
+        """As `Client.score`, awaited."""
         options = CallOptions(
             on_error=on_error,
             deadline_s=deadline_s,
@@ -142,7 +123,7 @@ class AsyncClient:
 
     def stream(
         self,
-        pairs: Iterable[PairLike],
+        pairs: Iterable[PairLike] | AsyncIterable[PairLike],
         *,
         on_error: Literal["raise", "return"] = "raise",
         deadline_s: float | None = None,
@@ -153,15 +134,20 @@ class AsyncClient:
         model: str | None = None,
         truncation: str | None = None,
         priority: str | None = None,
-    ) -> Iterator[Result]:
-        """Yields results as they finish; `Result.index` is the pair's place in the input. Arguments as of `score`.
+    ) -> AsyncIterator[Result]:
+        """As `Client.stream`; the input may also be asynchronous, and is then read while results come.
 
-        The input is read in the calling thread, at most two requests' worth of pairs ahead. After a broken
-        connection only pairs without a result are sent again; none is yielded twice.
+        Pairs of an asynchronous input are sent as soon as a request may start, so that scoring overlaps with
+        whatever makes them. Leave the loop early only inside `contextlib.aclosing`: it ends the requests.
 
         Example:
-            >>> with Client("http://127.0.0.1:8000") as client:
-            ...     sorted((r.index, r.score) for r in client.stream([("Hi", "Hello!"), ("Hi", "")]))
+            >>> async def responses() -> AsyncIterator[tuple[str, str]]:
+            ...     yield "Hi", "Hello!"
+            ...     yield "Hi", ""
+            >>> async def main() -> list[tuple[int, float | None]]:
+            ...     async with AsyncClient("http://127.0.0.1:8000") as client:
+            ...         return sorted([(r.index, r.score) async for r in client.stream(responses())])
+            >>> asyncio.run(main())
             [(0, 6.0), (1, 0.0)]
         """
         options = CallOptions(
@@ -175,7 +161,7 @@ class AsyncClient:
             truncation=truncation,
             priority=priority,
         )
-        return self._stream(_calls.placed(pairs), options)
+        return self._stream(pairs, options)
 
     async def rank(
         self,
@@ -189,22 +175,7 @@ class AsyncClient:
         truncation: str | None = None,
         priority: str | None = None,
     ) -> RankReply:
-        """Ranks responses to one prompt, best first; responses without a score are in `errors`, never ranked.
-
-        Args:
-            prompt: Text or messages.
-            responses: The candidates.
-            top_n: Return only so many.
-            on_failure: With `original_order`, a server that cannot be reached gives the input's order, marked
-                `degraded`, and no scores. For applications that must go on; never for training.
-            deadline_s: As of `score`, like the rest.
-            model: In place of the client's.
-            truncation: In place of the client's.
-            priority: In place of the client's.
-
-        Raises:
-            RewardServerError: as `score`; `PairFailed` only if no response has a score.
-        """
+        """As `Client.rank`, awaited."""
         pairs = _calls.rank_pairs(prompt, responses, top_n, on_failure)
         try:
             reply = await self.score(
@@ -225,7 +196,8 @@ class AsyncClient:
         """Returns how the server would read each pair, without scoring; an unreadable pair has an `error`."""
         options = CallOptions(deadline_s=deadline_s, model=model, truncation=truncation)
         source = _calls.placed_by_prompt(pairs)
-        return _calls.in_order([result async for result in self._run_job(self._calls.tokenize(options, monotonic()), source))]
+        job = self._calls.tokenize(options, monotonic())
+        return _calls.in_order([result async for result in self._run_job(job, source)])
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """Returns the loaded models."""
@@ -247,13 +219,23 @@ class AsyncClient:
         """
         await self._run_plain(self._calls.ready(monotonic(), timeout_s))
 
-    def _stream(self, source: Placed, options: CallOptions) -> Iterator[Result]:
-        for result in self._run_job(self._calls.stream(options, monotonic()), source):
-            yield _calls.checked_result(result, options.on_error)
+    async def _stream(
+        self, pairs: Iterable[PairLike] | AsyncIterable[PairLike], options: CallOptions
+    ) -> AsyncIterator[Result]:
+        job = self._calls.stream(options, monotonic())
+        if isinstance(pairs, AsyncIterable):
+            results = self._driver.run(job, feeder=partial(feed, job, pairs))
+        else:
+            results = self._run_job(job, _calls.placed(pairs))
+        try:
+            async for result in results:
+                yield _calls.checked_result(result, options.on_error)
+        finally:
+            await results.aclose()
 
-    def _run_plain(self, call: Exchange[T]) -> T:
-        [result] = self._driver.run(call)
+    async def _run_plain(self, call: Exchange[T]) -> T:
+        [result] = [result async for result in self._driver.run(call)]
         return result
 
-    def _run_job(self, job: PairJob[R], source: Placed) -> Iterator[R]:
+    def _run_job(self, job: PairJob[R], source: Placed) -> AsyncGenerator[R, None]:
         return self._driver.run(job, lambda: _calls.fill(job, source))

@@ -1,4 +1,4 @@
-"""What the public methods of both clients have in common: from arguments to an exchange, from results to a reply.
+"""What both clients have in common: from arguments to an exchange, from results to a reply.
 
 No I/O; the drivers add nothing but running the exchange.
 """
@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from reward_client import _wire, errors
+from reward_client import _json, _wire, errors
 from reward_client._pairs import as_pair, grouped_order, to_json
 from reward_client._plain import PlainCall, T
 from reward_client._protocol import PairJob
@@ -45,17 +45,17 @@ class Calls:
 
     def models(self, now: float) -> PlainCall[tuple[ModelInfo, ...]]:
         """`GET /v1/models`."""
-        return self._plain("GET", "/v1/models", lambda body: _wire.read_models(_wire.read_json(body)), now)
+        return self._plain("GET", "/v1/models", lambda body: _wire.read_models(_json.read_json(body)), now)
 
     def info(self, now: float) -> PlainCall[Mapping[str, Any]]:
         """`GET /v1/info`."""
-        return self._plain("GET", "/v1/info", _wire.read_object, now)
+        return self._plain("GET", "/v1/info", _json.read_object, now)
 
     def verify(self, now: float, model: str | None) -> PlainCall[Mapping[str, Any]]:
         """`POST /v1/verify`."""
         name = model or self.settings.model
         body = to_json({} if name is None else {"model": name})
-        return self._plain("POST", "/v1/verify", _wire.read_object, now, body=body)
+        return self._plain("POST", "/v1/verify", _json.read_object, now, body=body)
 
     def ready(self, now: float, timeout_s: float) -> PlainCall[None]:
         """`GET /readyz` until it says so; polls at least once a second, whatever `Retry-After` says."""

@@ -1,4 +1,4 @@
-"""The blocking client: public methods, their arguments and their documentation; the work is done elsewhere."""
+"""The blocking client: public methods, arguments and documentation; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Client:
 
         Args:
             pairs: Each a tuple `(prompt, response)`, a `Pair`, or a mapping with its fields.
-            on_error: `raise`, or `return` to get errors, also the server's absence, in the failed pairs' results.
+            on_error: `raise`, or `return` to get errors in the results, also if the server is gone.
             deadline_s: Seconds for the whole call; None is the client's `timeout_s`; `math.inf` is allowed.
             explain: Ask how each pair was read; the answer is in `Result.details`.
             normalize: A calibration artefact of the model; its value is in `Result.details`.
@@ -172,10 +172,10 @@ class Client:
         truncation: str | None = None,
         priority: str | None = None,
     ) -> Iterator[Result]:
-        """Yields results as they finish; `Result.index` is the pair's place in the input. Arguments as of `score`.
+        """Yields results as they finish; `Result.index` is the pair's place in the input.
 
-        The input is read in the calling thread, at most two requests' worth of pairs ahead. After a broken
-        connection only pairs without a result are sent again; none is yielded twice.
+        Takes what `score` takes. The input is read in the calling thread, at most two requests' worth of pairs
+        ahead. After a broken connection only pairs without a result are sent again; none is yielded twice.
 
         Example:
             >>> with Client("http://127.0.0.1:8000") as client:

@@ -15,7 +15,10 @@ from reward_client.errors import InvalidPair
 from reward_client.values import Pair, PairLike
 
 _FIELDS = tuple(field.name for field in fields(Pair))
-_ALLOWED = "a pair is (prompt, response), or a Pair or mapping of prompt and response or their _ids"
+_CONTENTS = ("prompt", "response", "prompt_ids", "response_ids", "rendered")
+_FORMS = (("prompt", "response"), ("prompt_ids", "response_ids"), ("rendered",))
+_ALLOWED = "allowed are prompt and response, prompt_ids and response_ids, or rendered"
+_SHAPES = "a pair is a tuple (prompt, response), a Pair, or a mapping with its fields"
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,16 @@ def as_pair(given: PairLike, index: int) -> Pair:
         InvalidPair: if it has another shape; the message names the place and what is allowed.
     """
     pair = _shaped(given, index)
-    has_text = pair.prompt is not None or pair.response is not None
-    has_ids = pair.prompt_ids is not None or pair.response_ids is not None
-    if has_text == has_ids:
-        raise InvalidPair(f"pair {index} has {'both text and ids' if has_text else 'no content'}; {_ALLOWED}")
-    if has_text and (not isinstance(pair.response, str) or not _is_prompt(pair.prompt)):
-        raise InvalidPair(
-            f"pair {index} has a {_kind(pair.prompt)} as prompt and a {_kind(pair.response)} as response; "
-            "the prompt is text or a list of messages, the response is text"
-        )
-    if has_ids and (pair.prompt_ids is None or pair.response_ids is None):
-        raise InvalidPair(f"pair {index} has only one of prompt_ids and response_ids; both are needed")
-    if pair.id is not None and not isinstance(pair.id, str):
-        raise InvalidPair(f"pair {index} has a {_kind(pair.id)} as id; it must be text")
+    present = tuple(name for name in _CONTENTS if getattr(pair, name) is not None)
+    if present not in _FORMS:
+        raise InvalidPair(f"pair {index} has {' and '.join(present) or 'no content'}; {_ALLOWED}")
+    if pair.prompt is not None and not _is_prompt(pair.prompt):
+        kind = type(pair.prompt).__name__
+        raise InvalidPair(f"pair {index} has a {kind} as prompt; it must be text or a list of messages")
+    for name in ("response", "rendered", "id"):
+        value = getattr(pair, name)
+        if value is not None and not isinstance(value, str):
+            raise InvalidPair(f"pair {index} has a {type(value).__name__} as {name}; it must be text")
     return pair
 
 
@@ -69,8 +69,8 @@ def encode(pair: Pair, index: int) -> EncodedPair:
     except (TypeError, ValueError) as error:
         raise InvalidPair(f"pair {index} cannot be written as JSON: {error}") from error
     body = b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in parts.items()) + b"}"
-    prompt = parts["prompt"] if "prompt" in parts else parts["prompt_ids"]
-    return EncodedPair(index, pair.id, hash(prompt), body)
+    shared = next(parts[name] for name in ("prompt", "prompt_ids", "rendered") if name in parts)
+    return EncodedPair(index, pair.id, hash(shared), body)
 
 
 def grouped_order(pairs: Sequence[Pair]) -> list[int]:
@@ -102,7 +102,7 @@ def _shaped(given: PairLike, index: int) -> Pair:
         return Pair(**given)
     if isinstance(given, (tuple, list)) and len(given) == 2:
         return Pair(given[0], given[1])
-    raise InvalidPair(f"pair {index} is a {_kind(given)}; {_ALLOWED}")
+    raise InvalidPair(f"pair {index} is a {type(given).__name__}; {_SHAPES}")
 
 
 def _is_prompt(prompt: object) -> bool:
@@ -122,8 +122,4 @@ def _contents(pair: Pair) -> dict[str, Any]:
 
 
 def _prompt_key(pair: Pair) -> Hashable:
-    return pair.prompt if isinstance(pair.prompt, str) else repr((pair.prompt, pair.prompt_ids))
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
+    return pair.prompt if isinstance(pair.prompt, str) else repr((pair.prompt, pair.prompt_ids, pair.rendered))

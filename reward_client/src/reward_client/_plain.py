@@ -9,8 +9,9 @@ import math
 import random
 from typing import Callable, Generic, TypeVar
 
-from reward_client import _wire
 from reward_client._exchange import Event, Failure, Lost, Outgoing, Reply, Send
+from reward_client._failures import read_failure
+from reward_client._json import MalformedReply
 from reward_client._requests import attempt_timeout_s, headers_of
 from reward_client._retry import RetryState, too_late, unavailable
 from reward_client._settings import RetryPolicy, Settings
@@ -112,13 +113,13 @@ class PlainCall(Generic[T]):
             return Failure(event.code, event.reason)
         assert isinstance(event, Reply), "a plain call never streams"
         if event.status != 200:
-            found = _wire.read_failure(event)
+            found = read_failure(event)
             if isinstance(found, Failure):
                 return found
             raise found
         try:
             self._results = [self._read(event.body)]
-        except _wire.MalformedReply as error:
+        except MalformedReply as error:
             return Failure("bad_reply", str(error))
         self._has_result = True
         return None

@@ -17,15 +17,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Generic
 
-from reward_client import _wire, errors
+from reward_client import _json, _wire, errors
 from reward_client._exchange import Event, Failure, Line, Lost, Outgoing, Reply, Send, StreamEnd
+from reward_client._failures import read_failure, read_pair_error
 from reward_client._identity import ServerIdentity
+from reward_client._json import MalformedReply
 from reward_client._pairs import EncodedPair, encode
 from reward_client._requests import RequestBuilder
 from reward_client._retry import RetryState, too_late, unavailable
 from reward_client._settings import CallOptions, Settings
 from reward_client._splitting import take_request
-from reward_client._wire import Endpoint, MalformedReply, R
+from reward_client._wire import Endpoint, R
 from reward_client._work import Work
 from reward_client.values import Pair, PairError
 
@@ -62,7 +64,6 @@ class PairJob(Generic[R]):
         self._works: list[Work[R]] = []
         self._results: list[R] = []
         self._num_attempts = 0
-        self._num_added = 0
         self._num_answered = 0
         self._paused_until = -math.inf
         self._last_success_at = -math.inf
@@ -116,7 +117,6 @@ class PairJob(Generic[R]):
             InvalidPair: if it cannot be written as JSON.
         """
         encoded = encode(pair, index)
-        self._num_added += 1
         if self._abandoned is not None:
             self._answer(self._endpoint.fail(encoded, self._abandoned))
         else:
@@ -204,15 +204,15 @@ class PairJob(Generic[R]):
         if isinstance(event, Lost):
             return Failure(event.code, event.reason)
         if isinstance(event, Line):
-            return self._digest_line(work, _wire.read_object(event.data), now)
+            return self._digest_line(work, _json.read_object(event.data), now)
         if isinstance(event, StreamEnd):
             return self._settle(work, now)
         return self._digest_reply(work, event, now)
 
     def _digest_reply(self, work: Work[R], reply: Reply, now: float) -> Failure | None:
         if reply.status != 200:
-            return self._identity.passing(_wire.read_failure(reply))
-        body = _wire.read_object(reply.body)
+            return self._identity.passing(read_failure(reply))
+        body = _json.read_object(reply.body)
         envelope = _wire.read_envelope(body, has_fingerprint=self._endpoint.has_fingerprint)
         placed = _wire.read_results(body, work.pairs, self._endpoint)
         self._identity.note(envelope)
@@ -222,7 +222,7 @@ class PairJob(Generic[R]):
 
     def _digest_line(self, work: Work[R], body: Mapping[str, object], now: float) -> Failure | None:
         if "index" not in body and body.get("error") is not None:
-            error = _wire.read_pair_error(body["error"])
+            error = read_pair_error(body["error"])
             if error.retryable:
                 return Failure(error.code, error.message)
             raise errors.RequestRefused(error.message, code=error.code)
@@ -297,5 +297,5 @@ class PairJob(Generic[R]):
             self._answer(self._endpoint.fail(pair, error))
 
     def _deadline_error(self) -> errors.DeadlineExceeded:
-        progress = f"with {self._num_answered} of {self._num_added} pair(s) answered"
+        progress = f"when {self._num_answered} pair(s) had their results"
         return too_late(self._deadline_at - self._started_at, progress, self._last_failure)

@@ -38,9 +38,9 @@ def after_failure(
     Some scores are enough for a ranking of those. No score at all is an error, or, with `original_order` and
     a failure that may pass, the input's order marked as degraded.
     """
-    if isinstance(error, errors.PairFailed) and error.reply is not None:
-        if len(error.failed) < len(error.reply.results):
-            return ranked(error.reply, responses, top_n)
+    reply = error.reply if isinstance(error, errors.PairFailed) else None
+    if reply is not None and len(reply.failed) < len(reply.results):
+        return ranked(reply, responses, top_n)
     if on_failure != "original_order" or not error.retryable:
         raise error
     results = tuple(RankedResponse(index, index + 1, None, response) for index, response in enumerate(responses))

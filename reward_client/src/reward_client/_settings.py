@@ -6,7 +6,7 @@ Knows nothing of HTTP libraries or sockets.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reward_client._version import __version__
 
@@ -15,7 +15,7 @@ PRIORITIES = ("interactive", "bulk")
 ON_ERROR = ("raise", "return")
 
 KEEPALIVE_EXPIRY_S = 4.0
-"""Idle connections are dropped before uvicorn drops them, after 5 s, so that no request meets a closing one."""
+"""Idle connections are dropped before uvicorn, after 5 s, drops them: no request meets a closing one."""
 
 LONGEST_WAIT_S = 3600.0
 """Locks and event loops cannot wait for an infinite deadline; waking once an hour costs nothing."""
@@ -59,7 +59,7 @@ class Settings:
     """Everything that a client is told at its making; see `Client` for what each means."""
 
     url: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     model: str | None = None
     timeout_s: float = 600.0
     attempt_timeout_s: float = 100.0
@@ -79,6 +79,8 @@ class Settings:
         check_choice("priority", self.priority, PRIORITIES)
         check_least("timeout_s", self.timeout_s, 0.001)
         check_least("attempt_timeout_s", self.attempt_timeout_s, 0.001)
+        if self.attempt_timeout_s > 86_400:
+            raise ValueError(f"attempt_timeout_s is {self.attempt_timeout_s!r}; the server takes at most a day")
         check_least("retry_for_s", self.retry.retry_for_s, 0)
         check_least("max_connections", self.max_connections, 1)
         check_least("max_pairs_per_request", self.limits.max_pairs, 1)

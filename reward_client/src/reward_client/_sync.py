@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from time import monotonic
-from typing import Callable, TypeVar
+from typing import TYPE_CHECKING, Callable, TypeVar, Union
 
 import httpx
 
@@ -20,7 +20,8 @@ from reward_client._settings import KEEPALIVE_EXPIRY_S, LONGEST_WAIT_S, Settings
 
 T = TypeVar("T")
 Transport = httpx.BaseTransport
-_Inbox = "queue.SimpleQueue[Union[Event, Exception]]"
+if TYPE_CHECKING:
+    Inbox = queue.SimpleQueue[Union[Event, Exception]]
 
 
 class SyncDriver:
@@ -32,9 +33,7 @@ class SyncDriver:
     def __init__(self, settings: Settings, transport: Transport | None) -> None:
         self._settings = settings
         self._transport = transport
-        self._permits = threading.BoundedSemaphore(settings.max_connections)
-        self._process_id = os.getpid()
-        self._http = self._connect()
+        self._open()
 
     def close(self) -> None:
         """Closes all connections."""
@@ -43,8 +42,8 @@ class SyncDriver:
     def run(self, exchange: Exchange[T], fill: Callable[[], None] = lambda: None) -> Iterator[T]:
         """Runs an exchange to its end, yielding results as they come; `fill` adds the pairs that it wants."""
         if os.getpid() != self._process_id:
-            self.__init__(self._settings, self._transport)  # type: ignore[misc]  # everything anew is the point
-        inbox: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
+            self._open()
+        inbox: Inbox = queue.SimpleQueue()
         is_over = threading.Event()
         try:
             while True:
@@ -61,16 +60,18 @@ class SyncDriver:
         finally:
             is_over.set()
 
-    def _connect(self) -> httpx.Client:
+    def _open(self) -> None:
+        self._process_id = os.getpid()
+        self._permits = threading.BoundedSemaphore(self._settings.max_connections)
         limits = httpx.Limits(
             max_connections=self._settings.max_connections,
             max_keepalive_connections=self._settings.max_connections,
             keepalive_expiry=KEEPALIVE_EXPIRY_S,
         )
-        return httpx.Client(transport=self._transport, limits=limits)
+        self._http = httpx.Client(transport=self._transport, limits=limits)
 
-    def _attempt(self, send: Send, inbox: queue.SimpleQueue[Event | Exception], is_over: threading.Event) -> None:
-        """Makes one attempt, in its own thread, once a connection is free; always ends in an event or an error."""
+    def _attempt(self, send: Send, inbox: Inbox, is_over: threading.Event) -> None:
+        """Makes one attempt, in its own thread, once a connection is free; ends in an event or an error."""
         with self._permits:
             if is_over.is_set():
                 return
@@ -115,8 +116,8 @@ def _until(ends_at: float, is_over: threading.Event, chunks: Iterator[bytes]) ->
         yield chunk
 
 
-def _take_in(exchange: Exchange[T], inbox: queue.SimpleQueue[Event | Exception]) -> None:
-    """Waits for an event, at most until the exchange wants to be woken, and feeds it and all that came with it."""
+def _take_in(exchange: Exchange[T], inbox: Inbox) -> None:
+    """Waits for an event, at most until the exchange wants to be woken; feeds all that have come."""
     wait_s = min(exchange.wake_at - monotonic(), LONGEST_WAIT_S)
     try:
         event = inbox.get(timeout=max(0.0, wait_s))

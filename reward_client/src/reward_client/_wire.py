@@ -5,7 +5,6 @@ Pure functions of bytes; does not know what is done about a malformed reply.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,13 +12,12 @@ from typing import (
     Any,
     Callable,
     Generic,
-    NoReturn,
     Protocol,
     TypeVar,
 )
 
-from reward_client import errors
-from reward_client._exchange import Failure, Reply
+from reward_client._failures import read_pair_error
+from reward_client._json import MalformedReply
 from reward_client._pairs import EncodedPair
 from reward_client.values import ModelInfo, PairError, Result, Tokenized, Usage
 
@@ -36,28 +34,9 @@ class Answer(Protocol):
 
 R = TypeVar("R", bound=Answer)
 
-RETRIED_STATUSES = frozenset({500, 502, 503, 504})
-"""Statuses that a restart or an emptier queue cures.
-
-The body's `retryable` is not asked: an unexpected 500 says false, yet one lost worker should not end a training
-run that `retry_for_s` would have saved.
-"""
-
-_REFUSALS: dict[int, type[errors.RequestRefused]] = {
-    401: errors.Unauthorized,
-    404: errors.UnknownModel,
-    412: errors.FingerprintMismatch,
-    413: errors.TooLarge,
-}
 _RESULT_FIELDS = frozenset(each.name for each in fields(Result)) - {"details"}
 _TOKENIZED_FIELDS = frozenset(each.name for each in fields(Tokenized)) - {"details"}
 _MODEL_FIELDS = frozenset(each.name for each in fields(ModelInfo)) - {"details"}
-_SHOWN_BYTES = 200
-"""How much of an unreadable body goes into an error message."""
-
-
-class MalformedReply(Exception):
-    """The reply is not what the API promises; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +56,6 @@ class Envelope:
     model: str = ""
     fingerprint: str = ""
     usage: Usage = field(default_factory=Usage)
-
-
-def read_json(data: bytes) -> Any:
-    """Returns the parsed JSON.
-
-    Raises:
-        MalformedReply: if it is cut short, or holds NaN or Infinity, or is no JSON at all.
-    """
-    try:
-        return json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise MalformedReply(f"not JSON ({error}): {_shown(data)}") from error
-
-
-def read_object(data: bytes) -> Mapping[str, Any]:
-    """As `read_json`, and refuses everything but an object."""
-    parsed = read_json(data)
-    if not isinstance(parsed, dict):
-        raise MalformedReply(f"not a JSON object: {_shown(data)}")
-    return parsed
 
 
 def read_results(body: Mapping[str, Any], pairs: Sequence[EncodedPair], endpoint: Endpoint[R]) -> list[tuple[int, R]]:
@@ -153,28 +112,6 @@ def read_models(body: Any) -> tuple[ModelInfo, ...]:
         )
         for raw in data
     )
-
-
-def read_failure(reply: Reply) -> Failure | errors.RewardServerError:
-    """Returns what a reply that is not 200 means: a failure worth another try, or the error to raise."""
-    code, message, param = _read_error_body(reply.body)
-    request_id = reply.headers.get("x-request-id")
-    text = f"HTTP {reply.status}: {message}"
-    if reply.status in RETRIED_STATUSES:
-        default_code = "overloaded" if reply.status == 503 else "server_error"
-        retry_after_s = _read_retry_after(reply.headers.get("retry-after", ""))
-        return Failure(code or default_code, text, reply.status, retry_after_s, request_id)
-    refusal = _REFUSALS.get(reply.status, errors.RequestRefused)
-    if refusal is errors.TooLarge:
-        text += " (the client's max_pairs_per_request and max_bytes_per_request say how requests are cut)"
-    return refusal(text, code=code, status=reply.status, param=param, request_id=request_id)
-
-
-def read_pair_error(raw: Any) -> PairError:
-    """Returns the error of one pair."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("code"), str):
-        raise MalformedReply(f"an error without a code: {raw!r:.200}")
-    return PairError(raw["code"], str(raw.get("message", "")), raw.get("retryable") is True)
 
 
 def _read_result(raw: Mapping[str, Any], pair: EncodedPair) -> Result:
@@ -266,34 +203,3 @@ def _read_usage(raw: Any) -> Usage:
         reused_tokens=_maybe_count(counts.get("reused_tokens")) or 0,
         deduplicated_pairs=_maybe_count(counts.get("deduplicated_pairs")) or 0,
     )
-
-
-def _read_error_body(body: bytes) -> tuple[str | None, str, str | None]:
-    try:
-        parsed = read_object(body)
-    except MalformedReply:  # a proxy's page: its beginning is the best message there is
-        return None, _shown(body), None
-    error = parsed.get("error")
-    if not isinstance(error, dict):
-        return None, _shown(body), None
-    code, param = error.get("code"), error.get("param")
-    return (
-        code if isinstance(code, str) else None,
-        str(error.get("message", "")),
-        param if isinstance(param, str) else None,
-    )
-
-
-def _read_retry_after(header: str) -> float | None:
-    """Whole seconds, as the server sends them; a date, as a proxy may, would need a wall clock: ignored."""
-    header = header.strip()
-    return float(header) if header.isascii() and header.isdigit() and len(header) < 10 else None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _shown(data: bytes) -> str:
-    text = data[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
-    return (text or "an empty body") + ("…" if len(data) > _SHOWN_BYTES else "")

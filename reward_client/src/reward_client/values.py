@@ -18,13 +18,14 @@ Prompt = Union[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and the response to it, as text or as token ids.
+    """A prompt and the response to it, in one of three forms: text, token ids, or text already rendered.
 
     Attributes:
         prompt: Text or messages; needs `response`.
         response: The assistant turn that follows.
         prompt_ids: Token ids of the reward model, taken verbatim; need `response_ids`.
         response_ids: Token ids of the response.
+        rendered: A whole conversation in the reward model's own template; alone.
         id: The caller's own name for the pair; comes back in its result.
     """
 
@@ -32,6 +33,7 @@ class Pair:
     response: str | None = None
     prompt_ids: Sequence[int] | None = None
     response_ids: Sequence[int] | None = None
+    rendered: str | None = None
     id: str | None = None
 
 
