@@ -55,14 +55,16 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         cli(prog_name="reward-server")
-    except (RewardServiceError, *_known_errors()) as error:
+    except Exception as error:
+        if not isinstance(error, _known_errors()):
+            raise
         click.echo(f"reward-server: {error}", err=True)
         sys.exit(2)
 
 
 def _known_errors() -> tuple[type[Exception], ...]:
-    """Errors of our other packages that say all a person needs; imported only if one of them could be raised."""
-    known: list[type[Exception]] = []
+    """Errors whose message is all a person needs; of other packages only if they were imported."""
+    known: list[type[Exception]] = [RewardServiceError]
     if "model_store.errors" in sys.modules:
         known.append(sys.modules["model_store.errors"].ModelStoreError)
     if "reward_client" in sys.modules:
