@@ -20,8 +20,8 @@ class ReadoutKind(StrEnum):
     BEFORE_FIRST_ID = "before_first_id"
     """The token before the first `token_id`, else the last: what transformers 4 and Starling-34B do."""
     FIXED_SLOT = "fixed_slot"
-    """The last slot of a row padded to `slot` with `token_id`: a probe at position `slot - 1`, or the last token
-    of a text that fills the row. Starling-RM-7B-alpha's published code."""
+    """The last slot of a row padded to `slot` with `token_id`: a probe at position `slot - 1`, or the last
+    token of a text that fills the row. Starling-RM-7B-alpha's published code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,14 @@ class Backbone:
     Attributes:
         family: transformers' `model_type`: `llama`, `mistral`, `qwen2`, `qwen3`.
         prefix: What stands before the backbone's own names, such as `model.`.
+        aliases: Further prefixes under which the files may hold the same tensors (of a class that registers
+            its backbone twice); each tensor may stand under any of them, and all its copies must be equal.
         ignored: Names (or endings, written `*.name`) known to be left over in the published files.
     """
 
     family: str
     prefix: str = "model."
+    aliases: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -72,8 +75,8 @@ class Template:
         cut_after: Texts that open an assistant turn; chunks are cut after each occurrence of their ids.
         user_specials: `escape` encodes control strings in user text as plain text, `parse` as control tokens.
         bos: `one` exactly one BOS in front whatever the template writes; `none` no BOS; `double` two of them
-            (a template that writes it, tokenized with specials on); `strip` the template's BOS text is removed
-            and the tokenizer adds its own.
+            (a template that writes it, tokenized with specials on); `strip` the template's BOS text is
+            removed and the tokenizer adds its own.
         eos: `template` nothing beyond what the template writes; `append` one EOS unless it is there already;
             `none` a closing EOS that the template writes is removed.
         max_user_turns: More user turns than this are refused as `bad_conversation`; None for no limit.

@@ -5,7 +5,7 @@ The edge translates bodies into `PairInput`s, calls these, and translates `PairO
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from service.errors import InvalidInput
@@ -21,6 +21,20 @@ from service.types import (
 )
 
 
+class OutcomeStream(Protocol):
+    """One outcome for each admitted pair, as they finish. An async generator is one, but a generator that was
+    never started runs nothing when it is closed: whoever admits before yielding needs a class of its own."""
+
+    def __aiter__(self) -> OutcomeStream:
+        """Returns itself."""
+
+    async def __anext__(self) -> PairOutcome:
+        """Waits for the next pair to finish."""
+
+    async def aclose(self) -> None:
+        """Cancels what has not been computed; harmless when called twice or after the end."""
+
+
 class ServedModel(Protocol):
     """One loaded model, ready or on its way there."""
 
@@ -31,7 +45,7 @@ class ServedModel(Protocol):
     def health(self) -> Health:
         """Whether it can score now; cheap, never blocks."""
 
-    async def submit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> AsyncIterator[PairOutcome]:
+    async def submit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> OutcomeStream:
         """Admits all pairs of a request or refuses it; then yields one outcome a pair, as they finish.
 
         Closing the iterator early (`aclose`) cancels what has not been computed.
