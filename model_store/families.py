@@ -61,14 +61,18 @@ def _complaints(config: Any, max_tokens: int | None) -> Iterator[str]:
     for name in _NEVER_HONOURED:
         if (value := getattr(config, name, None)) not in _NEUTRAL:
             yield f"{name} is {value!r}, which is not honoured; allowed: none"
-    yield from _causality(config)
+    if getattr(config, "is_causal", True) is False:
+        yield "is_causal is False, which is not honoured; allowed: True"
+    yield from _padding(config)
     yield from _windows(config, family)
     yield from _rope(config, max_tokens)
 
 
-def _causality(config: Any) -> Iterator[str]:
-    if getattr(config, "is_causal", True) is False:
-        yield "is_causal is False, which is not honoured; allowed: True"
+def _padding(config: Any) -> Iterator[str]:
+    # The embedding refuses such an id by an assertion; it means that config and weights are of two models.
+    pad_id, vocab_size = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if pad_id is not None and vocab_size is not None and pad_id >= vocab_size:
+        yield f"pad_token_id is {pad_id}; allowed: below vocab_size ({vocab_size})"
 
 
 def _windows(config: Any, family: str) -> Iterator[str]:

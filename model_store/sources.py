@@ -63,9 +63,9 @@ class Sources:
             UnsupportedModel: If there is no manifest and nothing can be guessed.
             WeightsError: If the folder holds no weights.
         """
-        for folder in (weights, tokenizer):
-            if folder is not None and not folder.is_dir():
-                raise SourceError(f"{folder}: no such folder")
+        for given in (weights, tokenizer):
+            if given is not None and not given.is_dir():
+                raise SourceError(f"{given}: no such folder")
         if reference in catalogue.names(self.entries):
             return self._entry(catalogue.find(reference, self.entries), weights, tokenizer)
         if weights is not None:
@@ -73,7 +73,7 @@ class Sources:
                 f"weights were given for {reference!r}, which is no catalogue entry; "
                 + catalogue.suggest(reference, catalogue.names(self.entries))
             )
-        if (folder := Path(reference).expanduser()).is_dir():
+        if reference and (folder := Path(reference).expanduser()).is_dir():
             return self._folder(folder, folder.resolve().name, tokenizer, Origin())
         if _HUB_ID.fullmatch(reference):
             return self._repository(reference, tokenizer)

@@ -1,13 +1,14 @@
 """Writes the sha256 of a model's files into its manifest, and leaves every other line as it is.
 
-Used when a model is built or an entry is checked against a download. Standard library only.
+Used when a model is built, or when an entry is checked against a download. Standard library only.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from model_store.errors import ManifestError
@@ -16,8 +17,8 @@ from model_store.manifest import Manifest
 from model_store.manifest_toml import parse_manifest, read_manifest
 from model_store.toml_writer import write_toml
 
-_FILES_TABLE = re.compile(r"^\[files\][^\n]*\n(?:(?!\[)[^\n]*\n?)*", re.MULTILINE)
-"""The table's head and all lines up to the next table."""
+_FILES_TABLE = re.compile(r"^\[files\][^\n]*\n?(?:[^\[#\n][^\n]*\n?)*", re.MULTILINE)
+"""The table's head and the keys right below it."""
 
 
 def stamp_files(manifest_path: Path, folder: Path, tokenizer_folder: Path | None = None) -> Manifest:
@@ -32,27 +33,33 @@ def stamp_files(manifest_path: Path, folder: Path, tokenizer_folder: Path | None
         The manifest as it now stands.
 
     Raises:
-        ManifestError: If the file is no manifest, or its `[files]` table cannot be told apart from text.
+        ManifestError: If the file is no manifest, or pins files in another way than a `[files]` table.
         WeightsError: If the folder holds no weights.
     """
-    expected = dataclasses.replace(read_manifest(manifest_path), files=hash_folder(folder, tokenizer_folder))
-    text = _with_files(manifest_path.read_text(encoding="utf-8"), expected.files)
-    if parse_manifest(text, str(manifest_path)) != expected:
-        raise ManifestError(f"{manifest_path}: cannot find where its [files] table ends; write it last")
-    temporary = manifest_path.with_name(manifest_path.name + ".new")
+    expected = replace(read_manifest(manifest_path), files=hash_folder(folder, tokenizer_folder))
+    for text in _candidates(manifest_path.read_text(encoding="utf-8"), write_toml({"files": expected.files})):
+        if _says(text, expected):
+            _replace_text(manifest_path, text)
+            return expected
+    raise ManifestError(f"{manifest_path}: its pins are not a [files] table of one key a line; allowed: that, or none")
+
+
+def _candidates(text: str, table: str) -> Iterator[str]:
+    """The text with its table replaced (a template may hold lines that look like one), or the table appended."""
+    spans = [match.span() for match in _FILES_TABLE.finditer(text)]
+    for start, end in [*spans, (len(text), len(text))]:
+        parts = (text[:start].rstrip("\n"), table.rstrip("\n"), text[end:].strip("\n"))
+        yield "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _says(text: str, expected: Manifest) -> bool:
+    try:
+        return parse_manifest(text, "candidate") == expected
+    except ManifestError:
+        return False
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, manifest_path)
-    return expected
-
-
-def _with_files(text: str, files: dict[str, str]) -> str:
-    table = write_toml({"files": files})
-    before, _, after = _cut_out(text)
-    parts = (before.rstrip("\n"), table.rstrip("\n"), after.strip("\n"))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _cut_out(text: str) -> tuple[str, str, str]:
-    if found := _FILES_TABLE.search(text):
-        return text[: found.start()], found.group(), text[found.end() :]
-    return text, "", ""
+    os.replace(temporary, path)

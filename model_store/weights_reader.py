@@ -117,16 +117,16 @@ class _StateDictFile:
 
 
 def _load_state_dict(path: Path) -> dict[str, Tensor]:
-    # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
-    is_mappable = zipfile.is_zipfile(path)
     try:
+        # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
+        is_mappable = zipfile.is_zipfile(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mappable)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: refused, its pickle holds more than tensors and would run code; allowed: a plain state"
-            f" dict, or safetensors. torch says: {error}"
+            f"{path}: refused, its pickle is damaged or holds more than tensors, and so could run code;"
+            f" allowed: a plain state dict, or safetensors. torch says: {error}"
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except Exception as error:  # damaged pickles raise whatever the byte they trip over leads to
         raise WeightsError(f"{path}: damaged, or not a PyTorch state dict: {error}") from error
     return _plain_tensors(state, path)
 

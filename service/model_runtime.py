@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from model_store.guess import default_dtype
 from model_store.integrity import check_files, digest_hashes, hash_folder, semantic_digest
 from model_store.loader import LoadedModel as Weights
 from model_store.loader import load_model
@@ -80,7 +81,7 @@ def _read(reference: str, settings: Settings, device: str, progress: Progress) -
     if settings.weights is None:
         check_files(files.folder, manifest, files.tokenizer_folder, hashes=hashes)
     progress(f"{manifest.name}: loading its weights")
-    weights = load_model(files, dtype=settings.dtype or manifest.dtype, device=device)
+    weights = load_model(files, dtype=settings.dtype or default_dtype(manifest, device=device), device=device)
     max_tokens = manifest.limits.max_tokens or int(weights.config.max_position_embeddings)
     return _OnDisk(files, digest_hashes(hashes), weights, max_tokens)
 

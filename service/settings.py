@@ -277,7 +277,7 @@ def _explained(
 
 def _source_of(name: str, flags: Mapping[str, object], variables: Mapping[str, object], path: object) -> str:
     if name in flags:
-        return f"--{name.replace('_', '-')}"
+        return "--api-key" if name == "api_keys" else f"--{name.replace('_', '-')}"
     if name in variables:
         return f"{ENV_PREFIX}{name.upper()}"
     return f"{name} in {path}" if path else name

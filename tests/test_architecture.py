@@ -69,6 +69,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "service/tokenization",
         "service/api",
         "service/model_runtime.py",
+        "service/cli",
+        "service/jobs",
+        "reward_client/src/reward_client/_async",
     ),
 }
 """Libraries that only these places may import."""

@@ -75,6 +75,7 @@ def test_every_field_can_be_set_by_a_variable() -> None:
         "max_frame_tokens": "16",
         "max_queue_tokens": "1",
         "max_queue_pairs": "1",
+        "score_cache_pairs": "1",
         "max_pairs_per_request": "1",
         "max_body_bytes": "1024",
         "default_timeout_s": "1.5",

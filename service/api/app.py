@@ -6,6 +6,7 @@ before the models are loaded: until then `/livez` says 200, `/readyz` says why n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -21,6 +22,7 @@ from service.api.dialect import Dialect, shape_table
 from service.api.dialects import native
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
+from service.api.openapi import describe
 from service.api.runtime import BuildRuntime, Startup
 from service.errors import RewardServiceError
 from service.observability.observers import FanOut, Observer
@@ -66,6 +68,8 @@ def create_app(
             Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),
         ],
     )
+    description = functools.cache(lambda: describe(app))
+    app.openapi = description  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.metrics = metrics
     app.state.observer = observer
     app.state.startup = Startup(on_startup_failure)

@@ -16,6 +16,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Scope
 
 from service.api.json_io import JsonReply
@@ -80,7 +81,7 @@ def error_response(error: Exception, scope: Scope) -> Response:
         route=route_of(scope),
         status=status,
         code=report.code,
-        message=report.message,
+        reason=report.message,
     )
     scope["app"].state.observer.notify(refusal)
     return JsonReply(body, status_code=status, headers=dict(report.headers))
@@ -92,8 +93,14 @@ async def handle_error(request: Request, error: Exception) -> Response:
 
 
 def route_of(scope: Scope) -> str:
-    """Returns the template of the route that matched, for labels and logs; `other` for none."""
-    return str(getattr(scope.get("route"), "path", "other"))
+    """Returns the template of the route that matched, for labels and logs; `other` for none.
+
+    A request refused before it was routed counts for the route it would have taken.
+    """
+    if "route" in scope:
+        return str(scope["route"].path)
+    routes = (route for route in scope["app"].routes if isinstance(route, Route))
+    return next((route.path for route in routes if route.path_regex.match(scope["path"])), "other")
 
 
 def _shape_for(scope: Scope) -> ErrorShape:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.json_io import render_json
 from service.api.scoring_call import unless_disconnected
-from service.errors import Cancelled
 
 NDJSON_TYPE: Final = "application/x-ndjson"
 
@@ -42,7 +41,7 @@ class NdjsonReply(Response):
         """Sends the reply; a source that raises breaks the connection, which a client cannot mistake for the end."""
         try:
             await unless_disconnected(receive, self._send_lines(send))
-        except Cancelled:
+        except ClientDisconnect:
             return  # nobody is left to tell
         finally:
             await self._source.aclose()

@@ -14,13 +14,15 @@ from service.api.json_io import JsonReply
 router: Final = APIRouter(tags=["operations"])
 
 
-@router.api_route("/livez", methods=["GET", "HEAD"], summary="Does the process answer?", operation_id="livez")
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", summary="Does the process answer?")
 async def livez() -> Response:
     """Says 200 as long as the process answers at all, loading or not."""
     return JsonReply({"status": "alive"})
 
 
-@router.api_route("/readyz", methods=["GET", "HEAD"], summary="Can it score now?", operation_id="readyz")
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Can it score now?")
 async def readyz(startup: StartupDep) -> Response:
     """Says 200 once every model has scored its golden pairs and its engine is alive; else 503 and why not."""
     health = startup.health()
@@ -30,7 +32,8 @@ async def readyz(startup: StartupDep) -> Response:
     return JsonReply({"status": "not_ready", "reason": health.reason}, status_code=503, headers=headers)
 
 
-@router.api_route("/health", methods=["GET", "HEAD"], summary="The same as /readyz", operation_id="health")
+@router.head("/health", include_in_schema=False)
+@router.get("/health", summary="The same as /readyz")
 async def health(startup: StartupDep) -> Response:
     """Answers as /readyz does."""
     return await readyz(startup)

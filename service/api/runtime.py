@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from service.errors import ModelNotReady, UnknownModel
 from service.observability.observers import Observer
@@ -61,14 +60,9 @@ class Runtime:
         return Health(not reasons, "; ".join(reasons))
 
 
-class BuildRuntime(Protocol):
-    """Builds the runtime on entering and closes it, in reverse, on leaving. Runs on the event loop: whatever
-    blocks (loading weights, warming up) belongs on a thread of its own."""
-
-    def __call__(
-        self, settings: Settings, observer: Observer, progress: Progress
-    ) -> AbstractAsyncContextManager[Runtime]:
-        """Returns the context manager; no work is done before it is entered."""
+BuildRuntime = Callable[[Settings, Observer, Progress], AbstractAsyncContextManager[Runtime]]
+"""Builds the runtime on entering and closes it, in reverse, on leaving; told whom to notify and where to tell
+progress. It runs on the event loop: whatever blocks (loading weights, warming up) belongs on a thread."""
 
 
 class Startup:

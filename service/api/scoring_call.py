@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite
@@ -152,7 +153,7 @@ async def score_all(
     Raises:
         Overloaded, ModelNotReady: If the request was refused.
         DeadlineExceeded: If a deadline passed and no pair finished.
-        Cancelled: If the caller left; the rest was cancelled.
+        ClientDisconnect: If the caller left; the rest was cancelled.
     """
     return await unless_disconnected(caller.receive, _collect(model, pairs, options, caller))
 
@@ -161,14 +162,14 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, _T]) -
     """Awaits `work`, and cancels it as soon as the caller is gone.
 
     Raises:
-        Cancelled: If the caller left first.
+        ClientDisconnect: If the caller left first; there is nobody to answer, so this is no error of ours.
     """
     task = asyncio.create_task(work)
     watch = asyncio.create_task(_wait_for_disconnect(receive))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Cancelled("the caller closed the connection before the reply was complete")
+            raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()

@@ -36,14 +36,14 @@ class RequestFinished:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A whole request was answered with an error and nothing of it was scored."""
+    """A whole request was answered with an error; `reason` is the message it got."""
 
     request_id: str
     run_id: str
     route: str
     status: int
     code: str
-    message: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 from model_store.manifest import Readout
-from service.errors import InvalidInput
+from service.errors import EmptyPrompt, InvalidInput
 from service.tokenization.bounds import TokenBound
 from service.tokenization.checks import check_given_ids, check_ids
 from service.tokenization.cuts import cut_points, marker_ends
@@ -153,6 +153,8 @@ class PairEncoder:
 
     def _encoded(self, sections: Sections, truncation: Truncation) -> EncodedPair:
         rules = self._rules
+        if not sections.ids:
+            raise EmptyPrompt("no token stands for this pair: the template and the tokenizer leave nothing of it")
         kept = truncate(sections, truncation, rules.max_tokens, rules.truncation_side)
         reads, probe = read_positions(kept.ids, rules.readout)
         return EncodedPair(

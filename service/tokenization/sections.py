@@ -106,9 +106,13 @@ def apply_eos(sections: Sections, eos_id: int | None, policy: EosPolicy) -> Sect
     has_eos = bool(sections.ids) and sections.ids[-1] == eos_id
     if policy is EosPolicy.APPEND and eos_id is not None and not has_eos:
         return replace(sections, ids=(*sections.ids, eos_id), closing_tokens=sections.closing_tokens + 1)
-    if policy is EosPolicy.NONE and has_eos and sections.response_tokens > 0:
-        closing_tokens = max(sections.closing_tokens - 1, 0)
-        return replace(sections, ids=sections.ids[:-1], closing_tokens=closing_tokens)
+    if policy is EosPolicy.NONE and has_eos:
+        return replace(
+            sections,
+            ids=sections.ids[:-1],
+            prompt_tokens=min(sections.prompt_tokens, len(sections.ids) - 1),
+            closing_tokens=max(sections.closing_tokens - 1, 0),
+        )
     return sections
 
 

@@ -20,7 +20,7 @@ def groups() -> list[list[Conversation]]:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 async def test_a_pair_gets_one_float_however_it_comes(family_checkpoint, groups, dtype):
-    """105 pairs: alone, in their group, reversed, among 64 strangers, all at once, rendered, as ids, after a restart."""
+    """105 pairs: alone, grouped, reversed, among 64 strangers, at once, rendered, as ids, after a restart."""
     rng = random.Random(5)
     pairs = [pair for members in groups for pair in members]
     async with serving(family_checkpoint, dtype=dtype) as model:

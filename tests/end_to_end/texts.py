@@ -6,9 +6,8 @@ import random
 
 from service.types import Conversation, Message
 
-WORDS = "the quick brown fox jumps over a lazy dog while Ünïcode 東京 code() {x: 1} and 3.14159 wait , . ! ?\n\n".split(
-    " "
-)
+SENTENCE = "the quick brown fox jumps over a lazy dog while Ünïcode 東京 code() {x: 1} and 3.14159 wait , . ! ?"
+WORDS = (*SENTENCE.split(), "\n\n")
 
 
 def text(rng: random.Random, longest: int) -> str:

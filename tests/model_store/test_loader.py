@@ -18,14 +18,14 @@ from model_store.manifest import Backbone, Head
 from model_store.sources import ModelFiles
 from tests.model_store.tiny_checkpoints import VARIANTS, build, guessed, random_ids, save
 
-TENSORS = tuple(build("llama-gqa-bias").state_dict())
+TENSORS = tuple(build("llama-gqa-bias", num_hidden_layers=1).state_dict())
 """Names of every tensor of the model whose files are spoilt below."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("llama-gqa-bias")
-    save(path, "llama-gqa-bias")
+    save(path, "llama-gqa-bias", num_hidden_layers=1)
     return path
 
 
@@ -186,7 +186,7 @@ def test_a_tensor_of_another_shape_stops_the_load_by_name_and_shapes(spoilt: Mod
 
 
 @pytest.mark.parametrize(
-    "name", ["lm_head.weight", "model.layers.2.mlp.up_proj.weight", "score.bias", "v_head.weight", "model.layers"]
+    "name", ["lm_head.weight", "model.layers.1.mlp.up_proj.weight", "score.bias", "v_head.weight", "model.layers"]
 )
 def test_a_tensor_too_many_stops_the_load_by_its_name(spoilt: ModelFiles, name: str) -> None:
     rewrite(spoilt, {name: torch.ones(1)})
@@ -198,7 +198,7 @@ def test_a_tensor_too_many_stops_the_load_by_its_name(spoilt: ModelFiles, name: 
 
 
 def test_a_transposed_tensor_stops_the_load(spoilt: ModelFiles) -> None:
-    name = "model.layers.1.mlp.up_proj.weight"
+    name = "model.layers.0.mlp.up_proj.weight"
     rewrite(spoilt, {name: load_file(spoilt.folder / "model.safetensors")[name].T.contiguous()})
 
     with pytest.raises(WeightsMismatch, match=r"\(32, 48\), expected \(48, 32\)"):
@@ -206,7 +206,7 @@ def test_a_transposed_tensor_stops_the_load(spoilt: ModelFiles) -> None:
 
 
 def test_a_quantized_tensor_stops_the_load(spoilt: ModelFiles) -> None:
-    name = "model.layers.1.mlp.up_proj.weight"
+    name = "model.layers.0.mlp.up_proj.weight"
     rewrite(spoilt, {name: torch.ones(48, 32, dtype=torch.int8)})
 
     with pytest.raises(WeightsMismatch, match="its dtype is I8"):

@@ -34,7 +34,7 @@ from service.scoring.protocol import ServedModel
 from service.settings import Settings
 from service.types import ModelCard, PairOutcome
 
-router: Final = APIRouter(route_class=JsonRoute, tags=["native"])
+router: Final = APIRouter(route_class=JsonRoute, tags=["native"], responses=examples.ERROR_REPLIES)
 
 ScoreBodyDep = Annotated[ScoreBody, Body(openapi_examples=examples.SCORE_BODIES)]
 RankBodyDep = Annotated[RankBody, Body(openapi_examples=examples.RANK_BODIES)]

@@ -65,6 +65,17 @@ def _replies(example: object, **others: object) -> Responses:
     return {200: {"description": "What came of it", "content": content}}
 
 
+ERROR_REPLIES: Final[Responses] = {
+    status: {
+        "description": description,
+        "content": {"application/json": {"example": {"error": {**error, "retryable": status == "5XX"}}}},
+    }
+    for status, description, error in (
+        ("4XX", "The request is wrong; sending it again will not help", {"code": "invalid_fields", "message": "…"}),
+        ("5XX", "Not now; Retry-After says when to try again", {"code": "overloaded", "message": "…"}),
+    )
+}
+
 SCORE_BODIES: Final[dict[str, Example]] = {
     "text": {"summary": "A prompt and a response", "value": {"pairs": [{"prompt": "What is 2+2?", "response": "4"}]}},
     "messages": {
@@ -121,7 +132,7 @@ TOKENIZE_BODIES: Final[dict[str, Example]] = {
 
 TOKENIZE_REPLY: Final = _replies({**_WHO, "results": [_READ]})
 
-VERIFY_BODIES: Final[dict[str, Example]] = {"verify": {"summary": "The default model", "value": {"model": None}}}
+VERIFY_BODIES: Final[dict[str, Example]] = {"verify": {"summary": "The default model", "value": {"model": "demo"}}}
 
 VERIFY_REPLY: Final = _replies(
     {

@@ -8,18 +8,17 @@ function example(title, value) {
   return [element("h2", title), element("pre", text)];
 }
 
-function fieldList(schema, schemas) {
+function fieldItems(schema, schemas) {
   const name = (schema?.$ref ?? "").split("/").pop();
-  const fields = schemas[name]?.properties;
-  if (!fields) return [];
   const list = element("ul");
-  for (const [field, about] of Object.entries(fields)) {
+  for (const [field, about] of Object.entries(schemas[name]?.properties ?? {})) {
     const item = element("li");
     const standard = about.default === undefined ? "" : ` (default ${JSON.stringify(about.default)})`;
     item.append(element("code", field), standard, about.description ? `: ${about.description}` : "");
+    if (about.items?.$ref) item.append(" A list of:", fieldItems(about.items, schemas));
     list.append(item);
   }
-  return [element("h2", "Fields"), list];
+  return list;
 }
 
 function bodies(operation, schemas) {
@@ -28,7 +27,8 @@ function bodies(operation, schemas) {
   const schema = content.schema?.$ref ? content.schema : content.schema?.anyOf?.[0];
   const examples = Object.values(content.examples ?? {});
   return [
-    ...fieldList(schema, schemas),
+    element("h2", "Fields"),
+    fieldItems(schema, schemas),
     ...examples.flatMap((item) => example(`Body: ${item.summary}`, item.value)),
   ];
 }

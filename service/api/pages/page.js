@@ -9,6 +9,8 @@ const EXAMPLES = [
   "Figure it out yourself, that is a stupid question.",
 ];
 
+const LOADING_RETRY_MS = 2000;
+
 let afterKey = showModel;
 
 function addResponse(text) {
@@ -52,6 +54,7 @@ async function showModel() {
     find("model").textContent = `Model ${model.id}, up to ${model.max_tokens} tokens, ${model.fingerprint}`;
   } catch (problem) {
     showProblem(problem, find("model"), showModel);
+    if (problem.status === 503) setTimeout(showModel, LOADING_RETRY_MS);
   }
 }
 

@@ -13,15 +13,22 @@ from service.settings import ENV_PREFIX, Settings
 NOT_FLAGS = frozenset({"models", "config_file"})
 """Given as arguments, or by a flag of their own."""
 
+LOCAL_ENGINE = ("weights", "tokenizer", "dtype", "device", "threads", "chunk_tokens", "max_frame_tokens")
+"""Settings of a model loaded into the process of a command that is no server."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def settings_flags(command: _Command) -> _Command:
-    """Adds a flag for each setting; a flag that was not given arrives as None."""
-    for name, field in reversed(Settings.model_fields.items()):
-        if name not in NOT_FLAGS:
-            command = _flag(name, field)(command)
-    return command
+def settings_flags(names: tuple[str, ...] = ()) -> Callable[[_Command], _Command]:
+    """Adds a flag for each of the named settings, or for all; a flag that was not given arrives as None."""
+    chosen = names or tuple(name for name in Settings.model_fields if name not in NOT_FLAGS)
+
+    def add(command: _Command) -> _Command:
+        for name in reversed(chosen):
+            command = _flag(name, Settings.model_fields[name])(command)
+        return command
+
+    return add
 
 
 def _flag(name: str, field: FieldInfo) -> Callable[[_Command], _Command]:
