@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from reward_client._sync import THREAD_NAME
 
 from reward_client import AsyncClient, Client, DeadlineExceeded, Pair, PairFailed, ServerUnavailable, Unauthorized
+from reward_client._sync import THREAD_NAME
 from tests.client.both import KINDS, QUICK, call, transport_to
 from tests.client.scripted_server import ScriptedServer, crc_score
 

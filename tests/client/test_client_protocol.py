@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from reward_client import errors
 from reward_client._exchange import Lost, Reply
 from reward_client._settings import CallOptions
 from reward_client.values import Pair, Result
-
-from reward_client import errors
 from tests.client.scripted_server import LOST, PASSING_FAULTS, Answer, ScriptedServer, crc_score
 from tests.client.simulation import Simulation, make_job, make_plain
 

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from reward_client import Pair
 
+from reward_client import Pair
 from service.jobs.input_file import BadLine, InputFile, parse_line
 
 

@@ -12,13 +12,17 @@ def row(index, score=1.5):
     return {"index": index, "id": None, "score": score}
 
 
+def written(folder):
+    return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+
+
 def test_results_come_out_in_input_order_and_the_journal_is_gone(tmp_path):
     journal = Journal(tmp_path / "out.jsonl", JOB)
     journal.append([row(2), row(0)])
     journal.append([row(1, score=0.1)])
     journal.finish()
 
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").open()] == [row(0), row(1, score=0.1), row(2)]
+    assert written(tmp_path) == [row(0), row(1, score=0.1), row(2)]
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
@@ -31,7 +35,7 @@ def test_a_job_goes_on_where_it_was(tmp_path):
     assert (3 in second, 1 in second, 0 in second, len(second)) == (True, True, False, 2)
     second.append([row(0), row(2)])
     second.finish()
-    assert [json.loads(line)["index"] for line in (tmp_path / "out.jsonl").open()] == [0, 1, 2, 3]
+    assert [line["index"] for line in written(tmp_path)] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -48,7 +52,7 @@ def test_a_line_cut_short_by_a_kill_is_computed_again(tmp_path, cut):
     assert (0 in again, 1 in again) == (True, False)
     again.append([row(1)])
     again.finish()
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").open()] == [row(0), row(1)]
+    assert written(tmp_path) == [row(0), row(1)]
 
 
 @pytest.mark.parametrize("changed", JOB)
