@@ -8,7 +8,7 @@ because padding costs time. Knows nothing of the loss.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from training.rankings import Ranking
 from training.tokenizer import render
 
-__all__ = ["EncodedRanking", "encode", "last_hidden_SH", "rewards_of", "shuffled_batches"]
+__all__ = ["EncodedRanking", "Slice", "encode", "forward_slices", "in_order", "reward_S", "rewards_of", "shuffled_batches"]
 
 _SLICE_TOKENS = 2048
 """Padded tokens in one forward slice: larger ones fall out of the CPU's cache (6,000 against 7,600 tokens/s)."""
@@ -26,10 +26,19 @@ _SLICE_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class EncodedRanking:
-    """A ranking's K rendered conversations as token ids, best first, with their tiers."""
+    """A ranking's K rendered conversations as token ids, best first.
+
+    Attributes:
+        rows: Token ids of each conversation.
+        tiers: Rank of each, equal numbers are ties.
+        num_prompt_tokens: Where the answers begin, the same in all rows.
+        defects: What is wrong with each answer, empty where nobody said.
+    """
 
     rows: tuple[tuple[int, ...], ...]
     tiers: tuple[int, ...]
+    num_prompt_tokens: int = 0
+    defects: tuple[str, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -46,8 +55,14 @@ def encode(
         texts = [render(tokenizer, ranking.messages, answer) for answer in ranking.answers]
         rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
         if max(map(len, rows)) <= max_tokens:
-            encoded.append(EncodedRanking(tuple(map(tuple, rows)), ranking.tiers))
+            num_prompt = _num_shared(rows)
+            encoded.append(EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects))
     return encoded
+
+
+def _num_shared(rows: list[list[int]]) -> int:
+    """Count the leading tokens that all rows share: the prompt, and seldom a first word of all answers."""
+    return next(place for place, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1)
 
 
 def shuffled_batches(
@@ -64,22 +79,41 @@ def shuffled_batches(
     yield from open_batches.values()
 
 
-def last_hidden_SH(model: PreTrainedModel, rows: list[tuple[int, ...]]) -> Tensor:  # noqa: N802 - shape suffix
-    """Give the final hidden state at each row's last token, in the order of the rows."""
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows of similar length after the forward pass.
+
+    Attributes:
+        rows: Which rows of the step these are.
+        ids_ST: Their token ids, padded on the right.
+        lengths_S: How many of them are real.
+        hidden_STH: Final hidden states, after the last norm.
+    """
+
+    rows: list[int]
+    ids_ST: Tensor
+    lengths_S: Tensor
+    hidden_STH: Tensor
+
+    @property
+    def last_SH(self) -> Tensor:  # noqa: N802 - the dimension suffix names its shape
+        """Hidden states at each row's last token, where the reward is read."""
+        return self.hidden_STH[torch.arange(len(self.rows)), self.lengths_S - 1]
+
+
+def forward_slices(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> Iterator[Slice]:
+    """Put rows of token ids through a causal model, shortest first, in slices of similar length."""
     by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    pieces = []
     for piece in _slices(by_length, rows):
-        lengths = torch.tensor([len(rows[index]) for index in piece])
-        ids_ST = torch.zeros(len(piece), int(lengths.max()), dtype=torch.long)
-        for row, index in enumerate(piece):
-            ids_ST[row, : len(rows[index])] = torch.tensor(rows[index])
-        hidden_STH = model.base_model(input_ids=ids_ST.to(model.device), use_cache=False).last_hidden_state
-        pieces.append(hidden_STH[torch.arange(len(piece)), lengths - 1])
-    position = {index: place for place, index in enumerate(by_length)}
-    return torch.cat(pieces)[[position[index] for index in range(len(rows))]]
+        lengths_S = torch.tensor([len(rows[index]) for index in piece])
+        ids_ST = torch.zeros(len(piece), int(lengths_S.max()), dtype=torch.long)
+        for place, index in enumerate(piece):
+            ids_ST[place, : len(rows[index])] = torch.tensor(rows[index])
+        hidden_STH = model.base_model(input_ids=ids_ST, use_cache=False).last_hidden_state
+        yield Slice(piece, ids_ST, lengths_S, hidden_STH)
 
 
-def _slices(by_length: list[int], rows: list[tuple[int, ...]]) -> Iterator[list[int]]:
+def _slices(by_length: list[int], rows: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
     piece: list[int] = []
     for index in by_length:
         if piece and len(rows[index]) * (len(piece) + 1) > _SLICE_TOKENS:
@@ -89,6 +123,18 @@ def _slices(by_length: list[int], rows: list[tuple[int, ...]]) -> Iterator[list[
     yield piece
 
 
-def rewards_of(model: PreTrainedModel, rows: list[tuple[int, ...]]) -> Tensor:
-    """Score rows of token ids: the one-number head at the last token, in fp32."""
-    return model.score(last_hidden_SH(model, rows)).squeeze(-1).float()
+def rewards_of(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> Tensor:
+    """Score rows of token ids: the one-number head at the last token, in fp32, in the order of the rows."""
+    return in_order([(piece.rows, reward_S(model, piece)) for piece in forward_slices(model, rows)])
+
+
+def reward_S(model: PreTrainedModel, piece: Slice) -> Tensor:  # noqa: N802 - shape suffix
+    """Read the rewards of a slice."""
+    return model.score(piece.last_SH).squeeze(-1).float()
+
+
+def in_order(pieces: Iterable[tuple[list[int], Tensor]]) -> Tensor:
+    """Put values of slices back into the order of the rows."""
+    rows, values = zip(*pieces, strict=True)
+    order = torch.tensor([row for piece in rows for row in piece])
+    return torch.cat(values)[order.argsort()]

@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from training.batches import EncodedRanking, encode, rewards_of, shuffled_batches
+from training.batches import EncodedRanking, Slice, encode, forward_slices, in_order, reward_S, shuffled_batches
+from training.demo_data.answers import Defect
 from training.kwise_loss import plackett_luce_nll
 from training.nectar import read_rankings
 
 __all__ = ["TrainConfig", "load_folder", "main", "save_folder", "train"]
+
+_DEFECT_CLASSES = {defect.value: place for place, defect in enumerate(Defect)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,8 @@ class TrainConfig:
         warmup_share: Part of all steps in which the rate rises linearly.
         weight_decay: AdamW's, on matrices alone.
         clip_norm: Largest gradient norm.
+        defect_weight: Weight of naming the defect at every token of an answer, where the data say it: a
+            dense signal beside one number for each answer. Its head is thrown away.
         centering: Weight of the squared mean reward of a ranking, which the K-wise loss leaves free.
         max_tokens: Longest row; rankings with a longer one are left out.
         seed: Seeds the order of the rankings.
@@ -47,6 +54,7 @@ class TrainConfig:
     warmup_share: float = 0.05
     weight_decay: float = 0.1
     clip_norm: float = 1.0
+    defect_weight: float = 1.0
     centering: float = 0.01
     max_tokens: int = 2048
     seed: int = 0
@@ -70,7 +78,8 @@ def train(
         The K-wise loss of every step, in nats for each choice.
     """
     batches = _all_batches(rankings, config)
-    optimizer = _optimizer(model, config)
+    defect_head = torch.nn.Linear(model.config.hidden_size, len(_DEFECT_CLASSES))
+    optimizer = _optimizer([*model.parameters(), *defect_head.parameters()], config)
     losses: list[float] = []
     started_s, num_tokens = time.monotonic(), 0
     model.train()
@@ -78,7 +87,7 @@ def train(
         rate = _learning_rate(config, step, len(batches))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses.append(_step(model, optimizer, batch, config))
+        losses.append(_step(model, defect_head, optimizer, batch, config))
         num_tokens += sum(ranking.num_tokens for ranking in batch)
         if step % 50 == 49 or step + 1 == len(batches):
             recent = sum(losses[-50:]) / len(losses[-50:])
@@ -96,9 +105,9 @@ def _all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[li
     return [batch for epoch in epochs for batch in epoch]
 
 
-def _optimizer(model: PreTrainedModel, config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
+def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [p for p in parameters if p.dim() >= 2]
+    vectors = [p for p in parameters if p.dim() < 2]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -116,16 +125,47 @@ def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
 
 
 def _step(
-    model: PreTrainedModel, optimizer: torch.optim.AdamW, batch: list[EncodedRanking], config: TrainConfig
+    model: PreTrainedModel,
+    defect_head: torch.nn.Linear,
+    optimizer: torch.optim.AdamW,
+    batch: list[EncodedRanking],
+    config: TrainConfig,
 ) -> float:
-    rewards_GK = rewards_of(model, [row for ranking in batch for row in ranking.rows]).view(len(batch), -1)
-    tiers_GK = torch.tensor([ranking.tiers for ranking in batch], device=rewards_GK.device)
-    loss = plackett_luce_nll(rewards_GK, tiers_GK)
-    (loss + config.centering * rewards_GK.mean(dim=1).square().mean()).backward()
+    rows = [row for ranking in batch for row in ranking.rows]
+    targets = [target for ranking in batch for target in _targets(ranking)]
+    rewards: list[tuple[list[int], Tensor]] = []
+    defect_losses: list[Tensor] = []
+    for piece in forward_slices(model, rows):
+        rewards.append((piece.rows, reward_S(model, piece)))
+        defect_losses.append(_defect_losses(defect_head, piece, targets))
+    rewards_GK = in_order(rewards).view(len(batch), -1)
+    loss = plackett_luce_nll(rewards_GK, torch.tensor([ranking.tiers for ranking in batch]))
+    total = loss + config.centering * rewards_GK.mean(dim=1).square().mean()
+    defect_losses_N = torch.cat(defect_losses)
+    if defect_losses_N.numel():
+        total = total + config.defect_weight * defect_losses_N.mean()
+    total.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item()
+
+
+def _targets(ranking: EncodedRanking) -> list[tuple[int, int]]:
+    """Give for each row where its answer begins and the class of its defect, -1 where nobody said."""
+    classes = [_DEFECT_CLASSES[defect] for defect in ranking.defects] or [-1] * len(ranking.rows)
+    return [(ranking.num_prompt_tokens, defect_class) for defect_class in classes]
+
+
+def _defect_losses(defect_head: torch.nn.Linear, piece: Slice, targets: list[tuple[int, int]]) -> Tensor:
+    """Give the cross-entropy of naming an answer's defect at each of its tokens, from what was read so far."""
+    starts_S, classes_S = torch.tensor([targets[row] for row in piece.rows]).unbind(1)
+    position_T = torch.arange(piece.ids_ST.shape[1])
+    is_answer_ST = (position_T >= starts_S.unsqueeze(1)) & (position_T < piece.lengths_S.unsqueeze(1))
+    is_answer_ST &= (classes_S >= 0).unsqueeze(1)
+    classes_ST = classes_S.unsqueeze(1).expand_as(piece.ids_ST)
+    logits_ND = defect_head(piece.hidden_STH[is_answer_ST])
+    return F.cross_entropy(logits_ND, classes_ST[is_answer_ST], reduction="none")
 
 
 def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

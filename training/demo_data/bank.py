@@ -1,6 +1,7 @@
 """Reads the hand-written texts: questions with answer sentences, and wordings by section.
 
-A bank entry keeps its slots (`{tool}`, `{animal2}`); `Fill` decides once what each slot stands for and is then
+A bank entry keeps its slots: `{tool}` and `{animal2}` stand for topics of a sort, `[kettle]` for itself half of
+the time and else for any topic. `Fill` decides once what each slot stands for and is then
 applied to question and answers alike. Knows the file format and nothing of defects or scores.
 """
 
@@ -16,7 +17,10 @@ from training.demo_data.lexicon import Lexicon, Split, tidy
 
 __all__ = ["Entry", "Fill", "fill_once", "load_bank", "load_phrases"]
 
-_SLOT = re.compile(r"\{([a-z]+?)(\d?)\}")
+_SLOT = re.compile(r"\{(?P<sort>[a-z]+?)(?P<number>\d?)\}|\[(?P<own>[A-Za-z]+)\]")
+_FREE_SORTS = ("animal", "plant", "tool", "food", "material", "nature", "event", "place")
+"""What may stand in a free slot instead of its own word."""
+_OWN_WORD_SHARE = 0.5
 _SUFFIX = {Split.TRAIN: "train", Split.HELD_OUT: "heldout"}
 
 
@@ -37,30 +41,42 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What each slot stands for, such as `{"tool": "kettle", "animal2": "goose"}`."""
+    """What each slot stands for, such as `{"tool": "drum", "animal2": "goose", "kettle": "kettle"}`."""
 
     values: Mapping[str, str]
 
     @classmethod
     def draw(cls, rng: random.Random, lexicon: Lexicon, texts: Sequence[str], invented_share: float) -> Fill:
-        """Draw a distinct topic for each slot that occurs in the texts, in order of first occurrence."""
+        """Draw a distinct topic for each slot that occurs in the texts, in order of occurrence."""
         values: dict[str, str] = {}
         for match in _SLOT.finditer("\n".join(texts)):
-            name, sort = match[1] + match[2], match[1]
-            while name not in values:
-                word = lexicon.draw(rng, sort, invented_share=invented_share)
+            while _name(match) not in values:
+                word = _word_for(rng, lexicon, match, invented_share)
                 if word not in values.values():
-                    values[name] = word
+                    values[_name(match)] = word
         return cls(values)
 
     def apply(self, text: str) -> str:
         """Put the values into a text's slots; slots without a value stay as they are."""
-        return tidy(_SLOT.sub(lambda match: self.values.get(match[1] + match[2], match[0]), text))
+        return tidy(_SLOT.sub(lambda match: self.values.get(_name(match), match[0]), text))
 
     @property
     def topics(self) -> list[str]:
         """The words filled in, in order of first occurrence."""
         return list(self.values.values())
+
+
+def _name(match: re.Match[str]) -> str:
+    """Name a slot: its sort and number, or its own word in lower case (`[Mould]` is `[mould]`)."""
+    return match["own"].lower() if match["own"] else match["sort"] + match["number"]
+
+
+def _word_for(rng: random.Random, lexicon: Lexicon, match: re.Match[str], invented_share: float) -> str:
+    if not match["own"]:
+        return lexicon.draw(rng, match["sort"], invented_share=invented_share)
+    if rng.random() < _OWN_WORD_SHARE:
+        return match["own"]
+    return lexicon.draw(rng, rng.choice(_FREE_SORTS), invented_share=invented_share)
 
 
 def fill_once(rng: random.Random, lexicon: Lexicon, text: str, topic: str) -> str:

@@ -27,13 +27,13 @@ __all__ = ["NUM_ANSWERS", "Generator", "generate"]
 
 NUM_ANSWERS = 7
 """Answers in a ranking, as in Nectar."""
-_CHECKABLE_SHARE = 0.3
+_CHECKABLE_SHARE = 0.25
 """Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
 """Share of invented topics: a model cannot memorise them and has to look for the prompt's words in the answer."""
-_MANY_TURNS_SHARE = 0.12
-_LONG_SHARE = 0.012
+_MANY_TURNS_SHARE = 0.08
+_LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
 _OPEN_DEFECTS = (
     Defect.UNFINISHED,
@@ -188,7 +188,7 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(3, 25 if is_checkable else 65, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 30))
+    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:

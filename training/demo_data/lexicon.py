@@ -58,7 +58,7 @@ class Lexicon:
     def invent(self, rng: random.Random) -> str:
         """Make up a pronounceable word that belongs to this split."""
         while True:
-            syllables = rng.choice((1, 2, 2, 2, 3))
+            syllables = rng.choice((1, 2, 2))
             word = "".join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(syllables))
             word += rng.choice(_ENDINGS)
             if len(word) > 3 and _split_of_invented(word) == self.split:
