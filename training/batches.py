@@ -18,10 +18,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from training.rankings import Ranking
 from training.tokenizer import render
 
-__all__ = ["EncodedRanking", "Slice", "encode", "forward_slices", "in_order", "reward_S", "rewards_of", "shuffled_batches"]
+__all__ = [
+    "EncodedRanking",
+    "Slice",
+    "encode",
+    "forward_slices",
+    "in_order",
+    "reward_S",
+    "rewards_of",
+    "shuffled_batches",
+]
 
 _SLICE_TOKENS = 2048
-"""Padded tokens in one forward slice: larger ones fall out of the CPU's cache (6,000 against 7,600 tokens/s)."""
+"""Padded tokens in one forward slice: larger ones fall out of the CPU's cache (6,000 against 7,600 tok/s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,9 @@ def encode(
         rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
         if max(map(len, rows)) <= max_tokens:
             num_prompt = _num_shared(rows)
-            encoded.append(EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects))
+            encoded.append(
+                EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects)
+            )
     return encoded
 
 
@@ -91,9 +102,9 @@ class Slice:
     """
 
     rows: list[int]
-    ids_ST: Tensor
-    lengths_S: Tensor
-    hidden_STH: Tensor
+    ids_ST: Tensor  # noqa: N815 - the dimension suffix names its shape
+    lengths_S: Tensor  # noqa: N815
+    hidden_STH: Tensor  # noqa: N815
 
     @property
     def last_SH(self) -> Tensor:  # noqa: N802 - the dimension suffix names its shape

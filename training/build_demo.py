@@ -1,7 +1,8 @@
 """Rebuilds the demo reward model: `python -m training.build_demo --seed 0 --out model_store/weights/demo`.
 
-Generator, tokenizer, training and evaluation in one run, with a `recipe.json` beside the weights that says how
-they came about and what they reach. All figures are of the weights as stored, rounded to bf16 and loaded again.
+Generator, tokenizer, training and evaluation in one run, with a `recipe.json` beside the weights that says
+how they came about and what they reach. All figures are of the weights as stored: rounded to bf16, loaded
+again.
 Bits of the weights depend on processor and torch version; tokenizer and data do not.
 """
 
@@ -66,7 +67,7 @@ QUICK = DemoSize(
 )
 """Seconds instead of minutes: shows that the pipeline runs, not that the model is good."""
 
-TRAINING = TrainConfig(num_epochs=1, peak_lr=1.5e-3, word_weight=0.2)
+TRAINING = TrainConfig(num_epochs=1, batch_tokens=2400, peak_lr=1.5e-3)
 
 
 def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSequenceClassification:
@@ -117,12 +118,18 @@ def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = Non
         "training": asdict(config),
         "data": _data_figures(rankings, encoded),
         "num_parameters": sum(weights.numel() for weights in model.parameters()),
-        "loss": {"first_50_steps": _mean(losses[:50]), "last_50_steps": _mean(losses[-50:]), "steps": len(losses)},
+        "loss": {
+            "first_50_steps": _mean(losses[:50]),
+            "last_50_steps": _mean(losses[-50:]),
+            "steps": len(losses),
+        },
         "build_minutes": round((trained_s - started_s) / 60, 1),
         "versions": _versions(),
         "evaluation": _evaluate(out, seed, size, rankings, nectar),
     }
-    (out / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "recipe.json").write_text(
+        json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return recipe
 
 

@@ -1,4 +1,6 @@
-"""Trains a reward model on rankings with the K-wise loss: `python -m training.train --data FILE --base FOLDER --out FOLDER`.
+"""Trains a reward model on rankings with the K-wise loss.
+
+`python -m training.train --data FILE.jsonl --base FOLDER --out FOLDER`
 
 The base is any causal sequence-classification folder with one label and a tokenizer with a chat template; the
 result is such a folder again. AdamW, linear warm-up, cosine decay, everything seeded. CPU first: one process,
@@ -11,16 +13,29 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
-from training.batches import EncodedRanking, Slice, encode, forward_slices, in_order, reward_S, shuffled_batches
+from training.batches import (
+    EncodedRanking,
+    Slice,
+    encode,
+    forward_slices,
+    in_order,
+    reward_S,
+    shuffled_batches,
+)
 from training.demo_data.answers import Defect
 from training.kwise_loss import plackett_luce_nll
 from training.nectar import read_rankings
@@ -158,7 +173,7 @@ def _targets(ranking: EncodedRanking) -> list[tuple[int, int]]:
 
 
 def _defect_losses(defect_head: torch.nn.Linear, piece: Slice, targets: list[tuple[int, int]]) -> Tensor:
-    """Give the cross-entropy of naming an answer's defect at each of its tokens, from what was read so far."""
+    """Give the cross-entropy of naming an answer's defect at each of its tokens."""
     starts_S, classes_S = torch.tensor([targets[row] for row in piece.rows]).unbind(1)
     position_T = torch.arange(piece.ids_ST.shape[1])
     is_answer_ST = (position_T >= starts_S.unsqueeze(1)) & (position_T < piece.lengths_S.unsqueeze(1))
@@ -175,13 +190,13 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> None:
-    """Save model and tokenizer as a plain Hugging Face folder, weights rounded to bf16; changes the model's dtype."""
+    """Save model and tokenizer as a plain Hugging Face folder, weights rounded to bf16, in place."""
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 
-def main() -> None:
-    """Train from the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train from the command line; `arguments` are the words after the program's name."""
     parser = argparse.ArgumentParser(description="Train a reward model on a Nectar-style file.")
     parser.add_argument("--data", required=True, help="Nectar-style JSONL file")
     parser.add_argument("--base", required=True, help="sequence-classification folder to start from")
@@ -189,7 +204,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-5)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)
     config = TrainConfig(num_epochs=args.epochs, peak_lr=args.lr, seed=args.seed)
     model, tokenizer = load_folder(args.base)

@@ -37,7 +37,7 @@ class Defect(StrEnum):
 
 WEIGHTS: Mapping[Defect, int] = {defect: weight for weight, defect in enumerate(Defect)}
 """How bad a defect is, in the order of the class: `none` 0 (sound), `unfinished` 1 (stops in mid-sentence),
-`incomplete` 2 (one asked-for part missing), `repetitive` 3, `wrong` 4 (a false answer to a checkable question),
+`incomplete` 2 (one asked-for part missing), `repetitive` 3, `wrong` 4 (false where that can be checked),
 `garbled` 5 (half of it nonsense), `insulting` 6 (sound, with an insult), `evasive` 7 (polite, says nothing),
 `off_topic` 8 (answers another question), `rude` 9 (insults instead of an answer), `gibberish` 10."""
 

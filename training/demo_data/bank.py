@@ -1,7 +1,7 @@
 """Reads the hand-written texts: questions with answer sentences, and wordings by section.
 
-A bank entry keeps its slots: `{tool}` and `{animal2}` stand for topics of a sort, `[kettle]` for itself half of
-the time and else for any topic. `Fill` decides once what each slot stands for and is then
+A bank entry keeps its slots: `{tool}` and `{animal2}` stand for topics of a sort, `[kettle]` for itself half
+of the time and else for any topic. `Fill` decides once what each slot stands for and is then
 applied to question and answers alike. Knows the file format and nothing of defects or scores.
 """
 

@@ -18,15 +18,15 @@ __all__ = ["HELD_OUT_KINDS", "TRAIN_KINDS", "Checkable", "kinds_of"]
 _INVENTED_SHARE = 0.2
 """Share of invented words among the things asked about; more would make every list unnatural."""
 _THINGS = ("tool", "animal", "food", "plant", "material")
-_COLOURS = "red blue green yellow brown grey white black purple orange pink".split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = "January February March April May June July August September October November December".split()
+_COLOURS = ["red", "blue", "green", "yellow", "brown", "grey", "white", "black", "purple", "orange", "pink"]
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905 - readable
 _OPPOSITES = (
-    "hot cold, big small, fast slow, light dark, wet dry, high low, young old, open closed, rich poor, hard soft, "
-    "loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, strong weak, wide narrow, "
-    "happy sad, long short, deep shallow, sweet bitter, true false, first last, cheap expensive, rough smooth"
+    "hot cold, big small, fast slow, light dark, wet dry, high low, young old, open closed, rich poor, "
+    "hard soft, loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, strong weak, "
+    "wide narrow, happy sad, long short, deep shallow, sweet bitter, true false, first last, cheap expensive, rough smooth"
 )
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,12 @@ def _near(rng: random.Random, value: int) -> tuple[str, ...]:
 def _addition(rng: random.Random, lexicon: Lexicon) -> Checkable:
     a, b = rng.randint(1, 9), rng.randint(1, 9)
     question = rng.choice(
-        ("What is {a} plus {b}?", "Add {a} and {b}.", "How much is {a} + {b}?", "I have {a} coins and get {b} more. How many coins do I have?")
+        (
+            "What is {a} plus {b}?",
+            "Add {a} and {b}.",
+            "How much is {a} + {b}?",
+            "I have {a} coins and get {b} more. How many coins do I have?",
+        )
     )
     return Checkable(question.format(a=a, b=b), str(a + b), _near(rng, a + b))
 
@@ -75,14 +80,22 @@ def _addition(rng: random.Random, lexicon: Lexicon) -> Checkable:
 def _larger(rng: random.Random, lexicon: Lexicon) -> Checkable:
     a, b = rng.sample(range(1, 100), 2)
     question = rng.choice(
-        ("Which is larger, {a} or {b}?", "Name the larger of the numbers {a} and {b}.", "Is {a} or {b} the bigger number?")
+        (
+            "Which is larger, {a} or {b}?",
+            "Name the larger of the numbers {a} and {b}.",
+            "Is {a} or {b} the bigger number?",
+        )
     )
-    return Checkable(question.format(a=a, b=b), str(max(a, b)), (str(min(a, b)), str(max(a, b) + rng.randint(1, 9))))
+    return Checkable(
+        question.format(a=a, b=b), str(max(a, b)), (str(min(a, b)), str(max(a, b) + rng.randint(1, 9)))
+    )
 
 
 def _repeat_word(rng: random.Random, lexicon: Lexicon) -> Checkable:
     words = _distinct(rng, lexicon, 3)
-    question = rng.choice(("Repeat this word: {w}", "Say the word {w} back to me.", 'Please write "{w}" and nothing else.'))
+    question = rng.choice(
+        ("Repeat this word: {w}", "Say the word {w} back to me.", 'Please write "{w}" and nothing else.')
+    )
     return Checkable(question.format(w=words[0]), words[0], (words[1], words[2]))
 
 
@@ -93,13 +106,19 @@ def _repeat_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
     swapped = [*words[1:], words[0]]
     replaced = [stranger, *words[1:]]
     rng.shuffle(replaced)
-    return Checkable(question.format(l=", ".join(words)), ", ".join(words), (", ".join(swapped), ", ".join(replaced)))
+    return Checkable(
+        question.format(l=", ".join(words)), ", ".join(words), (", ".join(swapped), ", ".join(replaced))
+    )
 
 
 def _first_of_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
     words = _distinct(rng, lexicon, rng.randint(3, 5))
     question = rng.choice(
-        ("Which word comes first in this list: {l}?", "My list is {l}. What is the first thing on it?", "From {l}, give me the first word.")
+        (
+            "Which word comes first in this list: {l}?",
+            "My list is {l}. What is the first thing on it?",
+            "From {l}, give me the first word.",
+        )
     )
     return Checkable(question.format(l=_listed(words)), words[0], _others(rng, words, words[0]))
 
@@ -108,7 +127,11 @@ def _count(rng: random.Random, lexicon: Lexicon) -> Checkable:
     num_words = rng.randint(2, 6)
     words = _distinct(rng, lexicon, num_words)
     question = rng.choice(
-        ("How many things are in this list: {l}?", "I bought {l}. How many things did I buy?", "Count these words: {l}.")
+        (
+            "How many things are in this list: {l}?",
+            "I bought {l}. How many things did I buy?",
+            "Count these words: {l}.",
+        )
     )
     wrong = [_NUMBER_WORDS[n] for n in range(1, 8) if n != num_words]
     return Checkable(question.format(l=_listed(words)), _NUMBER_WORDS[num_words], tuple(rng.sample(wrong, 2)))
@@ -129,7 +152,9 @@ def _who_has(rng: random.Random, lexicon: Lexicon) -> Checkable:
     facts = " ".join(f"{p} has the {t}." for p, t in zip(people, things, strict=True))
     which = rng.randrange(3)
     question = rng.choice(("Who has the {t}?", "Tell me who has the {t}."))
-    return Checkable(f"{facts} {question.format(t=things[which])}", people[which], _others(rng, people, people[which]))
+    return Checkable(
+        f"{facts} {question.format(t=things[which])}", people[which], _others(rng, people, people[which])
+    )
 
 
 def _what_colour(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -138,7 +163,9 @@ def _what_colour(rng: random.Random, lexicon: Lexicon) -> Checkable:
     facts = " ".join(f"The {t} is {c}." for t, c in zip(things, colours, strict=False))
     which = rng.randrange(3)
     question = rng.choice(("What colour is the {t}?", "Which colour does the {t} have?"))
-    return Checkable(f"{facts} {question.format(t=things[which])}", colours[which], _others(rng, colours, colours[which]))
+    return Checkable(
+        f"{facts} {question.format(t=things[which])}", colours[which], _others(rng, colours, colours[which])
+    )
 
 
 def _where(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -147,7 +174,9 @@ def _where(rng: random.Random, lexicon: Lexicon) -> Checkable:
     facts = " ".join(f"{p} is at the {q}." for p, q in zip(people, places, strict=True))
     which = rng.randrange(3)
     question = rng.choice(("Where is {p}?", "At which place can I find {p}?"))
-    return Checkable(f"{facts} {question.format(p=people[which])}", places[which], _others(rng, places, places[which]))
+    return Checkable(
+        f"{facts} {question.format(p=people[which])}", places[which], _others(rng, places, places[which])
+    )
 
 
 def _day_after(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -171,12 +200,16 @@ def _sort_numbers(rng: random.Random, lexicon: Lexicon) -> Checkable:
     wrong = [[right[1], right[0], right[2]], [right[0], right[2], right[1]], right[::-1]]
     question = rng.choice(("Sort these numbers from small to large: {l}.", "Put {l} in rising order."))
     texts = [", ".join(map(str, row)) for row in rng.sample(wrong, 2)]
-    return Checkable(question.format(l=", ".join(map(str, numbers))), ", ".join(map(str, right)), tuple(texts))
+    return Checkable(
+        question.format(l=", ".join(map(str, numbers))), ", ".join(map(str, right)), tuple(texts)
+    )
 
 
 def _last_of_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
     words = _distinct(rng, lexicon, rng.randint(3, 5))
-    question = rng.choice(("Here is what I ate: {l}. Which did I mention last?", "Look at {l}: which one stands at the end?"))
+    question = rng.choice(
+        ("Here is what I ate: {l}. Which did I mention last?", "Look at {l}: which one stands at the end?")
+    )
     return Checkable(question.format(l=_listed(words)), words[-1], _others(rng, words, words[-1]))
 
 
@@ -185,8 +218,15 @@ def _what_price(rng: random.Random, lexicon: Lexicon) -> Checkable:
     prices = [str(price) for price in rng.sample(range(2, 60), 4)]
     facts = ", ".join(f"{t} costs {p} dollars" for t, p in zip(things, prices, strict=False))
     which = rng.randrange(3)
-    question = rng.choice(("At the stall {f}. How much would I pay for {t}?", "The menu says that {f}. What is the price of {t}?"))
-    return Checkable(question.format(f=facts, t=things[which]), prices[which], _others(rng, prices, prices[which]))
+    question = rng.choice(
+        (
+            "At the stall {f}. How much would I pay for {t}?",
+            "The menu says that {f}. What is the price of {t}?",
+        )
+    )
+    return Checkable(
+        question.format(f=facts, t=things[which]), prices[which], _others(rng, prices, prices[which])
+    )
 
 
 def _whose_job(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -194,7 +234,9 @@ def _whose_job(rng: random.Random, lexicon: Lexicon) -> Checkable:
     jobs = _distinct(rng, lexicon, 3, "job")
     facts = ", ".join(f"{p} works as a {j}" for p, j in zip(people, jobs, strict=True))
     which = rng.randrange(3)
-    question = rng.choice(("In our street {f}. What is the trade of {p}?", "I know that {f}. What does {p} work as?"))
+    question = rng.choice(
+        ("In our street {f}. What is the trade of {p}?", "I know that {f}. What does {p} work as?")
+    )
     return Checkable(question.format(f=facts, p=people[which]), jobs[which], _others(rng, jobs, jobs[which]))
 
 

@@ -1,8 +1,8 @@
 """Draws seven-wise rankings whose order follows a stated rule.
 
 Rule: every answer is written with exactly one known defect (or none), and a ranking orders answers by
-`answers.WEIGHTS`; equal weights are ties. An answer is thus good if it talks about what the prompt asks, gives
-every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor rude. Its
+`answers.WEIGHTS`; equal weights are ties. An answer is thus good if it talks about what the prompt asks,
+gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor rude. Its
 length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
 
 The two splits share no question kind, no wording (bank entry or phrase) and no topic word. Everything is a
@@ -31,7 +31,7 @@ _CHECKABLE_SHARE = 0.25
 """Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
-"""Share of invented topics: a model cannot memorise them and has to look for the prompt's words in the answer."""
+"""Share of invented topics: a model cannot memorise them and must look for the prompt's words in the answer."""
 _MANY_TURNS_SHARE = 0.08
 _LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
@@ -89,7 +89,10 @@ class Generator:
         rng.shuffle(answers)
         answers.sort(key=lambda answer: WEIGHTS[answer[0]])
         return Ranking(
-            messages=(*self._earlier_turns(rng, earlier, shape), Message("user", self._greeted(rng, task.question))),
+            messages=(
+                *self._earlier_turns(rng, earlier, shape),
+                Message("user", self._greeted(rng, task.question)),
+            ),
             answers=tuple(text for _, text in answers),
             tiers=tuple(WEIGHTS[defect] for defect, _ in answers),
             kind=task.kind,
@@ -104,7 +107,7 @@ class Generator:
         return text.lower() if rng.random() < 0.04 else text
 
     def _other_task(self, rng: random.Random, twin: Task, earlier: list[Task]) -> Task:
-        """Choose what an off-topic answer is about: the same question on other topics, an earlier turn, or anything."""
+        """Choose what an off-topic answer answers: the question's twin, an earlier turn, or any question."""
         chance = rng.random()
         if earlier and chance < 0.4:
             return rng.choice(earlier)
@@ -130,8 +133,10 @@ class Generator:
         return Task(entry.kind, fill.apply(question), parts, topic=fill.topics[0])
 
     def _mixed_task(self, rng: random.Random) -> Task:
-        """Draw a question with random words; answers are sentences about its topic, also with random words."""
-        sort = rng.choice([sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")])
+        """Draw a question and answers with random words; both are about one topic."""
+        sort = rng.choice(
+            [sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")]
+        )
         topic = self._lexicon.draw(rng, sort, invented_share=_INVENTED_SHARE)
         wordings = [rng.choice(self._phrases["mixed_question"]), *rng.sample(self._phrases["filler"], 4)]
         question, *sentences = (fill_once(rng, self._lexicon, wording, topic) for wording in wordings)
@@ -188,9 +193,11 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
+    return _Shape(
+        3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20)
+    )
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:
-    """Draw a length in words, even on a logarithmic scale: short answers differ by few words, long by many."""
+    """Draw a length in words, even on a logarithmic scale: short answers differ by few words."""
     return round(math.exp(rng.uniform(math.log(shape.min_words), math.log(shape.max_words))))

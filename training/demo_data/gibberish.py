@@ -1,4 +1,4 @@
-"""Text that says nothing, in several ways: random letters, keyboard runs, shuffled words, scrambled letters, ….
+"""Text that says nothing, in several ways: random letters, keyboard runs, shuffled words, and more.
 
 Each way is a function of a generator, the words of a good answer, and a wished length in words. One way
 (`_reversed_words`) is kept for the held-out split. Knows nothing of prompts or scores.
@@ -15,9 +15,10 @@ __all__ = ["gibberish"]
 
 _KEY_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890")
 _FUNCTION_WORDS = (
-    "the a of to and in is it you that for on with as at by this but from or have an they which one were all we "
-    "when there can more if out so up into than them only its then two how our any may after most where because"
-).split()
+    "the a of to and in is it you that for on with as at by this but from or have an they which one "
+    "were all we when there can more if out so up into than them only its then two how our any may "
+    "after most where because"
+).split()  # noqa: SIM905 - readable
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NOISE = _LETTERS + _LETTERS + "0123456789"
 
@@ -63,7 +64,9 @@ def _salad(rng: random.Random, lexicon: Lexicon, good: list[str], num_words: int
     words = []
     for _ in range(num_words):
         is_function_word = rng.random() < 0.45
-        words.append(rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts)))
+        words.append(
+            rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts))
+        )
     return words
 
 

@@ -1,7 +1,7 @@
 """Words of the demo data: topics by sort, filler words, and invented words, each in two disjoint splits.
 
-Every fourth topic of a sort, and every invented word whose checksum says so, belongs to the held-out split and
-never occurs as a topic in training. Filler words (adjectives, verbs, …) are shared: they carry no topic.
+Every fourth topic of a sort, and every invented word whose checksum says so, belongs to the held-out split
+and never occurs as a topic in training. Filler words (adjectives, verbs, …) are shared: they carry no topic.
 Random draws come from the caller's generator alone.
 """
 
@@ -20,10 +20,10 @@ __all__ = ["FILLER_SORTS", "Lexicon", "Split", "load_lexicon", "tidy"]
 FILLER_SORTS = ("adj", "verb", "adverb", "thing")
 """Sorts that both splits share."""
 
-_ONSETS = "b bl br c ch d dr f fl g gl gr h j k l m n p pl pr r s sh sk sl sn sp st t th tr v w y z".split()
-_NUCLEI = "a e i o u ai ea ee oa oo ou".split()
-_CODAS = ["", "", "", "b", "ck", "d", "g", "l", "ll", "m", "n", "nd", "ng", "p", "r", "rn", "sh", "t", "x", "zz"]
-_ENDINGS = ["", "", "", "er", "le", "y", "et", "in", "o", "ish", "ock"]
+_ONSETS = "b bl br c ch d dr f fl g gl gr h j k l m n p pl pr r s sh sk sl sn sp st t th tr v w y z".split()  # noqa: SIM905 - readable
+_NUCLEI = ["a", "e", "i", "o", "u", "ai", "ea", "ee", "oa", "oo", "ou"]
+_CODAS = [""] * 3 + "b ck d g l ll m n nd ng p r rn sh t x zz".split()  # noqa: SIM905 - readable
+_ENDINGS = [""] * 3 + "er le y et in o ish ock".split()  # noqa: SIM905 - readable
 
 _FIRST_HELD_OUT = 3
 """Position of the first held-out topic of a sort; every fourth from there is held out too."""
@@ -59,7 +59,9 @@ class Lexicon:
         """Make up a pronounceable word that belongs to this split."""
         while True:
             syllables = rng.choice((1, 2, 2))
-            word = "".join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(syllables))
+            word = "".join(
+                rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(syllables)
+            )
             word += rng.choice(_ENDINGS)
             if len(word) > 3 and _split_of_invented(word) == self.split:
                 return word
@@ -73,7 +75,10 @@ def load_lexicon(split: Split) -> Lexicon:
     """Read `words.txt` and keep the words of a split; a topic held out in one sort is held out in all."""
     listed = _read_words()
     held_out = {
-        word for sort, words in listed.items() if sort not in FILLER_SORTS for word in words[_FIRST_HELD_OUT::4]
+        word
+        for sort, words in listed.items()
+        if sort not in FILLER_SORTS
+        for word in words[_FIRST_HELD_OUT::4]
     }
     kept: dict[str, tuple[str, ...]] = {}
     for sort, words in listed.items():
