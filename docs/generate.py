@@ -41,21 +41,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a page would change")
     is_check = parser.parse_args(arguments).check
-    changes = [differences(name, rewrite_page=not is_check) for name in PAGES]
+    changes = [differences(FOLDER / name, rewrite_page=not is_check) for name in PAGES]
     if is_check and any(changes):
         sys.stderr.write("".join(changes) + "\nthe pages above are out of date; run: make docs\n")
         return 1
     return 0
 
 
-def differences(name: str, *, rewrite_page: bool = False) -> str:
-    """What would change in a page, as a unified diff; empty if all of it is true."""
-    path = FOLDER / name
+def differences(path: Path, *, rewrite_page: bool = False) -> str:
+    """What changes in a page, as a unified diff; empty if all of it is true. Writes it only if told to."""
     old = path.read_text(encoding="utf-8")
     new = rewrite(old, RENDERERS)
     if rewrite_page and new != old:
         path.write_text(new, encoding="utf-8")
-    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), f"docs/{name}", f"docs/{name} (generated)")
+    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), f"docs/{path.name}", "generated")
     return "".join(lines)
 
 

@@ -42,9 +42,7 @@ async def execute(command: Command, app: FastAPI) -> httpx.Response:
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
         for _ in range(10):
             await asyncio.sleep(0)  # lets start-up come as far as it can
-        return await client.request(
-            command.method, command.target, headers=list(command.headers), content=command.body
-        )
+        return await client.request(command.method, command.target, headers=list(command.headers), content=command.body)
 
 
 def show(response: httpx.Response, command: Command) -> str:
@@ -68,8 +66,7 @@ def layout(value: object, indent: int = 0, taken: int = 0) -> str:
     if isinstance(value, dict):
         names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value]
         members = [
-            name + layout(item, inner, inner + len(name) + 1)
-            for name, item in zip(names, value.values(), strict=True)
+            name + layout(item, inner, inner + len(name) + 1) for name, item in zip(names, value.values(), strict=True)
         ]
     else:
         members = [layout(item, inner, inner + 1) for item in value]
@@ -83,7 +80,7 @@ def _plain() -> FastAPI:
 
 
 def _with_key() -> FastAPI:
-    return create_app(Settings(api_keys=("KEY",)), building(FakeServedModel()))  # type: ignore[arg-type]
+    return create_app(Settings(api_keys=("KEY",)), building(FakeServedModel()))
 
 
 def _few_pairs() -> FastAPI:

@@ -96,9 +96,7 @@ def log(block: Block) -> str:
 
 def help_text(block: Block) -> str:
     """What `reward-server ARGUMENTS --help` prints."""
-    shown = CliRunner().invoke(
-        cli, [*block.arguments, "--help"], prog_name="reward-server", terminal_width=HELP_WIDTH
-    )
+    shown = CliRunner().invoke(cli, [*block.arguments, "--help"], prog_name="reward-server", terminal_width=HELP_WIDTH)
     return fenced("", shown.output.rstrip("\n"))
 
 
