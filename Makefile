@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format clean
+.PHONY: help setup serve test check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -34,10 +34,14 @@ serve: setup ## start the server: PORT=8000 MODEL=demo
 test: setup ## the tests that need PyPI only
 	$(BIN)/python -m pytest
 
-check: setup ## formatting, lint and types
+check: setup ## formatting, lint, types, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+
+docs: setup ## rewrite the generated blocks of the pages in docs/
+	$(BIN)/python -m docs.generate
 
 format: setup ## rewrite files to the project's format
 	$(BIN)/ruff format .
