@@ -23,7 +23,7 @@ def _where_options(command: _Command) -> _Command:
     for option in (
         click.option("--url", help="A running server; without it the model is loaded into this process."),
         click.option("--model", help="Which model: of the server, or (default demo) to load here."),
-        click.option("--api-key", envvar="REWARD_SERVER_API_KEY", help="Key of the server at --url."),
+        click.option("--api-key", envvar="REWARD_API_KEY", help="Key of the server at --url. [REWARD_API_KEY]"),
         click.option("--truncation", type=_TRUNCATION, default="error", show_default=True, help="For long pairs."),
         settings_flags(LOCAL_ENGINE),
     ):

@@ -12,9 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from reward_client import AsyncClient
-from service.api.app import create_app
 from service.errors import SettingsError
-from service.runtime import build_runtime
 from service.settings import Settings
 
 STARTUP_TIMEOUT_S = 3600.0
@@ -39,11 +37,21 @@ async def connect(
     Raises:
         SettingsError: If the models cannot be brought up.
     """
-    if url is not None:
+    if url is None:
+        async with _in_process(settings, progress) as client:
+            yield client
+    else:
         async with AsyncClient(url, api_key=api_key, timeout_s=CALL_TIMEOUT_S, priority="bulk") as client:
             await client.wait_ready()
             yield client
-        return
+
+
+@asynccontextmanager
+async def _in_process(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[AsyncClient]:
+    """The app with its models in this process; torch is loaded only now."""
+    from service.api.app import create_app
+    from service.runtime import build_runtime
+
     failures: list[Exception] = []
     local = settings.model_copy(update={"api_keys": (), "default_timeout_s": 86_400.0})
     app = create_app(local, build_runtime, on_startup_failure=failures.append)
