@@ -11,5 +11,6 @@ set_deterministic_math(os.environ)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-if importlib.util.find_spec("reward_client.errors") is None:
-    sys.path.append(str(Path(__file__).parents[1] / "reward_client" / "src"))
+_client = importlib.util.find_spec("reward_client")
+if _client is None or _client.origin is None:  # the folder of that name is no package: it is not installed
+    sys.path.insert(0, str(Path(__file__).parents[1] / "reward_client" / "src"))
