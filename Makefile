@@ -16,7 +16,7 @@ TORCH := $(shell grep '^torch==' requirements/serve.txt)
 .PHONY: help setup serve test check docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## virtual environment in .venv with pinned dependencies
 
@@ -47,8 +47,15 @@ format: setup ## rewrite files to the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# pytest ends with 5 where no test is marked so: there is nothing to run yet, and that is said.
+test-clients: setup ## conformance with real client packages (none written yet)
+	$(BIN)/python -m pytest -m clients || test $$? -eq 5
+
 test-gpu: setup ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+soak: setup ## the tests that take a long time
+	$(BIN)/python -m pytest -m soak
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
