@@ -20,11 +20,12 @@ _INVENTED_SHARE = 0.2
 _THINGS = ("tool", "animal", "food", "plant", "material")
 _COLOURS = ["red", "blue", "green", "yellow", "brown", "grey", "white", "black", "purple", "orange", "pink"]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-_MONTHS = ("January February March April May June July August September October November December").split()  # noqa: SIM905 - readable
+_FIRST_HALF = ["January", "February", "March", "April", "May", "June"]
+_MONTHS = [*_FIRST_HALF, "July", "August", "September", "October", "November", "December"]
 _OPPOSITES = (
     "hot cold, big small, fast slow, light dark, wet dry, high low, young old, open closed, rich poor, "
-    "hard soft, loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, strong weak, "
-    "wide narrow, happy sad, long short, deep shallow, sweet bitter, true false, first last, "
+    "hard soft, loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, "
+    "strong weak, wide narrow, happy sad, long short, deep shallow, sweet bitter, true false, first last, "
     "cheap expensive, rough smooth"
 )
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
