@@ -16,6 +16,7 @@
     ├── ModelNotReady         not_ready
     ├── UnknownModel          unknown_model
     ├── FingerprintMismatch   fingerprint_mismatch
+    ├── MalformedBody         malformed_body
     ├── BodyTooLarge          too_large
     ├── Unauthorized          unauthorized
     └── SettingsError         settings (at start-up only)
@@ -156,6 +157,13 @@ class FingerprintMismatch(RewardServiceError):
 
     code = "fingerprint_mismatch"
     status_hint = 412
+
+
+class MalformedBody(RewardServiceError):
+    """The request's body is not JSON in UTF-8, or holds NaN or Infinity, which JSON does not have."""
+
+    code = "malformed_body"
+    status_hint = 400
 
 
 class BodyTooLarge(RewardServiceError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from service.errors import RewardServiceError
+
 ModelId = NewType("ModelId", str)
 """A name a served model answers to."""
 
@@ -151,11 +153,13 @@ class Reward:
         score: The pair's scalar reward, after the manifest's output transform.
         objectives: One value for each named objective of a multi-objective head, else empty.
         steps: One value for each step of a process model, else empty.
+        token_values: The head's first output at each response token, where `explain` asked for it.
     """
 
     score: float
     objectives: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
+    token_values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +190,99 @@ class EngineInfo:
     max_frame_tokens: int
     frame_sizes: tuple[int, ...] = ()
     objectives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """How one request wants its pairs treated.
+
+    Attributes:
+        truncation: What to do with pairs that are too long.
+        priority: Which queue class the pairs wait in.
+        deadline_s: Seconds from now until nobody waits any more; None leaves the server's own bound.
+        explain: Also return the values of every response token (`Reward.token_values`).
+        run_id: The caller's tag for telemetry, from `X-Run-Id` or `?run=`.
+        dialect: Which wire protocol the request came in by, for metrics.
+    """
+
+    truncation: Truncation = Truncation.ERROR
+    priority: Priority = Priority.INTERACTIVE
+    deadline_s: float | None = None
+    explain: bool = False
+    run_id: str = ""
+    dialect: str = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class PairOutcome:
+    """The one reply to one pair of a request: a reward or an error, never both, never neither.
+
+    Attributes:
+        index: The pair's place in its request.
+        reward: What the engine said, finite.
+        error: Why there is no reward.
+        encoded: What was read; None where encoding failed.
+        computed_tokens: Real tokens put through the model for this pair; shared ones are charged once,
+            to the first pair that needed them.
+        reused_tokens: Tokens of this pair that another pair (or the cache) had already paid for.
+        is_duplicate: Whether an identical pair in flight was computed instead of this one.
+    """
+
+    index: int
+    reward: Reward | None = None
+    error: RewardServiceError | None = None
+    encoded: EncodedPair | None = None
+    computed_tokens: int = 0
+    reused_tokens: int = 0
+    is_duplicate: bool = False
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a served model tells of itself on `/v1/models` and `/v1/info`.
+
+    Attributes:
+        model_id: The name it is served under; `aliases` are further names it answers to.
+        max_tokens: The longest pair it reads, in tokens.
+        head: The head in words, such as `linear 192 -> 1`.
+        readout: Where the head reads, in words.
+        created_s: When it was loaded, in Unix seconds.
+        is_verified: Whether its manifest's layout is sourced and its golden pairs agreed at start-up.
+        details: Everything else of the manifest worth showing, as flat text pairs.
+    """
+
+    model_id: ModelId
+    fingerprint: Fingerprint
+    max_tokens: int
+    head: str
+    readout: str
+    created_s: int
+    engine: EngineInfo
+    aliases: tuple[str, ...] = ()
+    is_verified: bool = False
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a model can score now, and if not, why not (in words for the body of `/readyz`)."""
+
+    is_ready: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """One golden pair scored through the real path: what was expected, what came, what is allowed."""
+
+    name: str
+    expected: float
+    actual: float | None
+    tolerance: float
+    error: str | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the score came and lies within the tolerance recorded for this dtype."""
+        return self.actual is not None and abs(self.actual - self.expected) <= self.tolerance

@@ -1,0 +1,167 @@
+"""Loads a reward model's backbone and head, strictly: every tensor in its place, or no model at all.
+
+The backbone is transformers' own module, built without memory and filled tensor by tensor, so that loading
+needs the model once plus one tensor. transformers' loader is not used: it leaves what it cannot find at
+random values, with a warning. The head stays apart, in fp32. Knows nothing of tokenizers, frames or readouts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, AutoModel
+
+from model_store.errors import UnsupportedModel, WeightsMismatch
+from model_store.families import check_config
+from model_store.manifest import Backbone, Head, Manifest
+from model_store.manifest_rules import DTYPES
+from model_store.sources import ModelFiles
+from model_store.weights_match import Wanted, match_tensors
+from model_store.weights_reader import WeightFiles, open_weights
+
+NUM_OUTPUTS = 1
+"""Outputs of a `linear` head."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model ready to be run.
+
+    Attributes:
+        backbone: transformers' module in its dtype, on its device, in evaluation mode, without gradients.
+        head_weight: fp32 of shape (outputs, hidden), on the device.
+        head_bias: fp32 of shape (outputs,), on the device, or None where the head has none.
+        config: transformers' config of the backbone.
+        manifest: How it is read.
+    """
+
+    backbone: nn.Module
+    head_weight: Tensor
+    head_bias: Tensor | None
+    config: Any
+    manifest: Manifest
+
+
+def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "sdpa") -> LoadedModel:
+    """Builds a backbone and fills it, and its head, from the files.
+
+    Args:
+        files: Where the weights lie, and the manifest that says how they are named.
+        dtype: What the backbone computes in: `float32`, `bfloat16` or `float16`.
+        device: Where it shall live, in torch's words: `cpu`, `cuda:0`.
+        attention: Name of an attention in transformers' registry; ours must be registered by now.
+
+    Raises:
+        UnsupportedModel: If the config asks for what is not honoured, or is not of the manifest's family.
+        WeightsMismatch: If any tensor is missing, left over, of another shape, or not floating point.
+        WeightsError: If the files cannot be read.
+    """
+    if dtype not in DTYPES:
+        raise UnsupportedModel(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
+    manifest = files.manifest
+    config = read_config(files.folder, manifest)
+    backbone = _build_without_memory(config, getattr(torch, dtype), attention)
+    wanted_backbone = _wanted_by_backbone(backbone, manifest.backbone)
+    wanted_head = _wanted_by_head(manifest.head, config.hidden_size)
+    with open_weights(files.folder) as weights:
+        names = match_tensors(
+            wanted_backbone | wanted_head,
+            weights.facts(),
+            ignored=manifest.backbone.ignored,
+            where=str(files.folder),
+        )
+        for key in wanted_backbone:
+            _fill(backbone, key, _read(weights, names[key]), device)
+        head = {key: _read(weights, names[key]).to(device, torch.float32, copy=True) for key in wanted_head}
+    _compute_buffers(backbone, device)
+    return LoadedModel(
+        backbone=backbone.eval(),
+        head_weight=head[_HEAD_WEIGHT],
+        head_bias=head.get(_HEAD_BIAS),
+        config=backbone.config,
+        manifest=manifest,
+    )
+
+
+def read_config(folder: Path, manifest: Manifest) -> Any:
+    """Reads config.json as transformers' config of the manifest's family; `auto_map` in it is not looked at.
+
+    Raises:
+        UnsupportedModel: If it is of another family, or transformers or the packed attention refuse a field.
+    """
+    path = folder / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    family = manifest.backbone.family
+    if fields.get("model_type") != family:
+        raise UnsupportedModel(
+            f"{path}: model_type is {fields.get('model_type')!r}; manifest {manifest.name!r} says {family!r}"
+        )
+    try:
+        config = CONFIG_MAPPING[family].from_dict(fields)
+    except Exception as error:  # transformers validates by exceptions of several libraries, with no common base
+        raise UnsupportedModel(f"{path}: transformers refuses it: {error}") from error
+    check_config(config, max_tokens=manifest.limits.max_tokens)
+    return config
+
+
+_HEAD_WEIGHT = "head weight"
+_HEAD_BIAS = "head bias"
+"""Keys beside the backbone's own names, which hold no spaces."""
+
+
+def _wanted_by_head(head: Head, num_hidden: int) -> dict[str, Wanted]:
+    weight = {_HEAD_WEIGHT: Wanted((head.weight,), (NUM_OUTPUTS, num_hidden))}
+    return weight | ({_HEAD_BIAS: Wanted((head.bias,), (NUM_OUTPUTS,))} if head.bias else {})
+
+
+def _wanted_by_backbone(backbone: nn.Module, how: Backbone) -> dict[str, Wanted]:
+    prefixes = (how.prefix, *how.aliases)
+    return {
+        key: Wanted(tuple(prefix + key for prefix in prefixes), tuple(tensor.shape))
+        for key, tensor in backbone.state_dict().items()
+    }
+
+
+def _build_without_memory(config: Any, dtype: torch.dtype, attention: str) -> nn.Module:
+    with torch.device("meta"):
+        backbone: nn.Module = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=dtype, attn_implementation=attention
+        )
+    return backbone.requires_grad_(False)
+
+
+def _read(weights: WeightFiles, names: tuple[str, ...]) -> Tensor:
+    """Reads a tensor that may be stored several times; the copies must be equal to the bit."""
+    tensor = weights.read(names[0])
+    for name in names[1:]:
+        if not torch.equal(weights.read(name), tensor):
+            raise WeightsMismatch("aliases", unfit={name: f"differs from its copy {names[0]}"})
+    return tensor
+
+
+def _fill(backbone: nn.Module, key: str, source: Tensor, device: str) -> None:
+    """Puts a copy of `source` in the place of a tensor without memory, in that tensor's dtype."""
+    path, _, leaf = key.rpartition(".")
+    module = backbone.get_submodule(path)
+    empty = getattr(module, leaf)
+    # A copy in memory of our own: the source may be a view of a file that someone replaces while we serve.
+    filled = torch.empty(empty.shape, dtype=empty.dtype, device=device).copy_(source)
+    setattr(module, leaf, nn.Parameter(filled, requires_grad=False) if isinstance(empty, nn.Parameter) else filled)
+
+
+def _compute_buffers(backbone: nn.Module, device: str) -> None:
+    """Computes what is in no file but follows from the config: the rotary frequencies.
+
+    Always on the CPU, so that they are the same bits wherever the backbone lives.
+    """
+    for module in backbone.modules():
+        pending = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        if pending:
+            computed = dict(type(module)(config=backbone.config).named_buffers(recurse=False))
+            for name in pending:
+                setattr(module, name, computed[name].to(device))

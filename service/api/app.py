@@ -1,0 +1,93 @@
+"""The app: routes, middlewares and the life of the runtime behind an open socket.
+
+`create_app` is the only way to get one; there is no app, setting or engine at module level. The socket is open
+before the models are loaded: until then `/livez` says 200, `/readyz` says why not, and scoring says 503.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.types import Lifespan
+
+from service.api import ops, pages
+from service.api.dialect import Dialect, shape_table
+from service.api.dialects import native
+from service.api.error_mapping import handle_error
+from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
+from service.api.openapi import describe
+from service.api.runtime import BuildRuntime, Startup
+from service.errors import RewardServiceError
+from service.observability.observers import FanOut, Observer
+from service.observability.prometheus import PrometheusObserver
+from service.settings import Settings
+
+DIALECTS: Final[tuple[Dialect, ...]] = (native.DIALECT,)
+"""Every wire protocol that is spoken; the earlier wins where paths collide."""
+
+TITLE: Final = "reward-server"
+
+
+def create_app(
+    settings: Settings,
+    build_runtime: BuildRuntime,
+    *,
+    observers: Sequence[Observer] = (),
+    on_startup_failure: Callable[[Exception], None] = lambda error: None,
+    dialects: Sequence[Dialect] = DIALECTS,
+) -> FastAPI:
+    """Makes an app that builds its runtime in the background once it is started.
+
+    Args:
+        settings: As read at start-up; the runtime may hold a version with more resolved.
+        build_runtime: Called once, with the settings, the observer of everything, and where to tell progress.
+        observers: Who is told of events besides the metrics, such as `LogObserver()`.
+        on_startup_failure: Called with the error if the runtime cannot be built, so that the process can exit.
+        dialects: The wire protocols to speak.
+    """
+    metrics = PrometheusObserver()
+    observer = FanOut((metrics, *observers))
+    app = FastAPI(
+        title=TITLE,
+        description="Reward models over HTTP: (prompt, response) in, one exact number out.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(settings, build_runtime, observer),
+        middleware=[
+            Middleware(RequestIdentity, observer=observer),
+            Middleware(UnexpectedErrors),
+            Middleware(ApiKey, keys=settings.secrets()),
+            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),
+        ],
+    )
+    description = functools.cache(lambda: describe(app))
+    app.openapi = description  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.state.metrics = metrics
+    app.state.observer = observer
+    app.state.startup = Startup(on_startup_failure)
+    app.state.error_shapes = shape_table(dialects)
+    for kind in (RewardServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, handle_error)
+    for router in (*(dialect.router for dialect in dialects), ops.router, pages.router):
+        app.router.routes.extend(router.routes)
+    return app
+
+
+def _lifespan(settings: Settings, build_runtime: BuildRuntime, observer: Observer) -> Lifespan[FastAPI]:
+    """Holds the runtime for as long as the app is served."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        startup: Startup = app.state.startup
+        async with startup.holding(lambda: build_runtime(settings, observer, startup.tell)):
+            yield
+
+    return lifespan

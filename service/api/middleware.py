@@ -1,0 +1,199 @@
+"""What happens to every request before and after its route, as pure ASGI: outermost first, in `create_app`'s order.
+
+`RequestIdentity` names the request, keeps query keys out of everything further in, and states that it finished;
+`UnexpectedErrors` turns what nobody foresaw into a 500; `ApiKey` asks for the key; `BodyLimit` counts bytes while
+they arrive. None of them knows a route's meaning or a body's content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.error_mapping import error_response, route_of
+from service.errors import BodyTooLarge, Unauthorized
+from service.observability.events import RequestFinished
+from service.observability.observers import Observer
+
+_logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_RUN_ID_CHARS: Final = 128
+
+CLIENT_LEFT: Final = 499
+"""nginx' status for a caller who left before the reply began; only ever seen in metrics and logs."""
+
+OPEN_ROUTES: Final = frozenset({"/livez", "/readyz", "/health", "/"})
+"""Paths a GET or HEAD may see without a key. `POST /` is another dialect's scoring route, and needs one."""
+
+OPEN_FOLDER: Final = "/static/"
+"""The page's own files: nothing in them is secret."""
+
+
+class RequestIdentity:
+    """Gives each request an id (the caller's, if it is sane), strips `?key=`, and reports the finished request.
+
+    Afterwards `scope["state"]` holds `request_id`, `run_id` and `query_key`.
+    """
+
+    def __init__(self, app: ASGIApp, observer: Observer, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app = app
+        self._observer = observer
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection; other kinds than HTTP pass."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        _identify(scope)
+        request_id: str = scope["state"]["request_id"]
+        started_s = self._clock()
+        status = CLIENT_LEFT
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._observer.notify(
+                RequestFinished(
+                    request_id=request_id,
+                    run_id=scope["state"]["run_id"],
+                    method=scope["method"],
+                    route=route_of(scope),
+                    status=status,
+                    duration_s=self._clock() - started_s,
+                )
+            )
+
+
+class UnexpectedErrors:
+    """Answers 500 without a word of the inside, and logs the traceback under the request's id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection. A reply that has begun cannot be taken back: the connection is broken instead."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        except Exception as error:
+            _logger.exception("request %s failed", scope["state"]["request_id"])
+            if has_started:
+                raise
+            await error_response(error, scope)(scope, receive, send)
+
+
+class ApiKey:
+    """Asks for one of several keys, as `Authorization: Bearer KEY` or `?key=KEY`; no keys, no questions."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._digests = tuple(_digest(key.encode("utf-8", "surrogateescape")) for key in keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] == "http" and self._digests and not (_is_open(scope) or self._is_known(scope)):
+            message = "the API key is missing or wrong; allowed: Authorization: Bearer KEY, or ?key=KEY"
+            await error_response(Unauthorized(message), scope)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        """Compares everything with everything, in a time that does not depend on where they differ."""
+        given = [_digest(key) for key in (_bearer(scope), scope["state"]["query_key"].encode()) if key]
+        matches = [hmac.compare_digest(mine, theirs) for mine in self._digests for theirs in given]
+        return any(matches)
+
+
+class BodyLimit:
+    """Refuses bodies over the limit: at once where the length is told, else as soon as too much has arrived."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get("content-length", "")
+        if told.isdecimal() and int(told) > self._max_body_bytes:
+            error = self._too_large(f"{told} bytes")
+            await error_response(error, scope)(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def counting_receive() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._max_body_bytes:
+                raise self._too_large(f"more than {self._max_body_bytes} bytes")
+            return message
+
+        await self._app(scope, counting_receive, send)
+
+    def _too_large(self, given: str) -> BodyTooLarge:
+        return BodyTooLarge(f"the body has {given}; allowed: {self._max_body_bytes} bytes (max_body_bytes)")
+
+
+def _identify(scope: Scope) -> None:
+    headers = Headers(scope=scope)
+    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    own_id = headers.get(REQUEST_ID_HEADER, "")
+    run_id = headers.get("X-Run-Id") or dict(query).get("run", "")
+    scope["state"] = {
+        **scope.get("state", {}),
+        "request_id": own_id if _SANE_ID.fullmatch(own_id) else str(uuid.uuid4()),
+        "run_id": "".join(filter(str.isprintable, run_id))[:_RUN_ID_CHARS],
+        "query_key": dict(query).get("key", ""),
+    }
+    if any(name == "key" for name, _ in query):
+        # The server's access log reads this same dictionary after us.
+        scope["query_string"] = urlencode([pair for pair in query if pair[0] != "key"]).encode("ascii")
+
+
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] in ("GET", "HEAD") and (path in OPEN_ROUTES or path.startswith(OPEN_FOLDER))
+
+
+def _bearer(scope: Scope) -> bytes:
+    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    return key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

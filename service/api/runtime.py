@@ -1,0 +1,126 @@
+"""What the edge is given to serve with, and the watch over how it is built.
+
+`Runtime` is all that handlers see of the service; `Startup` says whether there is one yet, and if not, why not.
+Neither knows FastAPI or torch: the composition root builds a `Runtime`, tests build one from fakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from service.errors import ModelNotReady, RewardServiceError, UnknownModel
+from service.observability.observers import Observer
+from service.scoring.protocol import ServedModel
+from service.settings import Settings
+from service.types import Health, ModelId
+
+_logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+"""Told in words what start-up is doing; may be called from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The served models (at least one; the first is the default), the effective settings, and who watches."""
+
+    models: Mapping[ModelId, ServedModel]
+    settings: Settings
+    observer: Observer
+
+    @property
+    def default_model(self) -> ServedModel:
+        """The model of requests that name none."""
+        return next(iter(self.models.values()))
+
+    def find(self, name: str | None) -> ServedModel:
+        """Returns the model that answers to `name`: its id, or an alias; None means the default.
+
+        Raises:
+            UnknownModel: If there is none; the message lists those there are.
+        """
+        if name is None:
+            return self.default_model
+        direct = self.models.get(ModelId(self.settings.model_aliases.get(name, name)))
+        if direct is not None:
+            return direct
+        for model in self.models.values():
+            if name in model.card.aliases:
+                return model
+        raise UnknownModel(f"model {name!a} is not loaded; allowed: {', '.join(self.models)}", param="model")
+
+    def health(self) -> Health:
+        """Ready when every model is; else the reasons of those that are not."""
+        healths = {name: model.health() for name, model in self.models.items()}
+        reasons = [f"{name}: {health.reason}" for name, health in healths.items() if not health.is_ready]
+        return Health(not reasons, "; ".join(reasons))
+
+
+BuildRuntime = Callable[[Settings, Observer, Progress], AbstractAsyncContextManager[Runtime]]
+"""Builds the runtime on entering and closes it, in reverse, on leaving; told whom to notify and where to tell
+progress. It runs on the event loop: whatever blocks (loading weights, warming up) belongs on a thread."""
+
+
+class Startup:
+    """Builds the runtime behind an open socket, holds it while the server lives, closes it at the end."""
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self._on_failure = on_failure
+        self._maybe_runtime: Runtime | None = None
+        self._reason = "starting"
+        self._is_over = asyncio.Event()
+
+    def runtime(self) -> Runtime:
+        """Returns the runtime.
+
+        Raises:
+            ModelNotReady: If it is still being built, could not be built, or is being closed.
+        """
+        if self._maybe_runtime is None:
+            raise ModelNotReady(self._reason)
+        return self._maybe_runtime
+
+    def health(self) -> Health:
+        """Whether every model can score now, and if not, why not."""
+        if self._maybe_runtime is None:
+            return Health(False, self._reason)
+        return self._maybe_runtime.health()
+
+    def tell(self, progress: str) -> None:
+        """Takes note of what start-up is doing, for `/readyz`; safe from any thread."""
+        self._reason = f"starting: {progress}"
+
+    @asynccontextmanager
+    async def holding(self, build: Callable[[], AbstractAsyncContextManager[Runtime]]) -> AsyncIterator[None]:
+        """Builds in the background while the body runs; on leaving it closes the runtime, or stops building it."""
+        holder = asyncio.create_task(self._hold(build))
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            if self._maybe_runtime is None:
+                holder.cancel()
+            await asyncio.wait({holder})
+
+    async def _hold(self, build: Callable[[], AbstractAsyncContextManager[Runtime]]) -> None:
+        """Builds, publishes, waits, closes: one task does all four, as some libraries demand."""
+        try:
+            async with build() as runtime:
+                self._maybe_runtime = runtime
+                await self._is_over.wait()
+                self._withdraw("shutting down")
+        except Exception as error:
+            doing = "shutting down" if self._is_over.is_set() else "start-up"
+            self._withdraw(f"{doing} failed: {error}")
+            # One of ours says all a person needs; anything else is a fault of the program, and its place helps.
+            _logger.error("%s failed: %s", doing, error, exc_info=not isinstance(error, RewardServiceError))
+            if not self._is_over.is_set():
+                self._on_failure(error)
+
+    def _withdraw(self, reason: str) -> None:
+        self._maybe_runtime = None
+        self._reason = reason

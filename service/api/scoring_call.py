@@ -1,0 +1,220 @@
+"""One request's pairs on their way through a model, the same for every dialect.
+
+Whatever the model does, a `ScoringCall` gives exactly one outcome for each pair, within the deadline, finite or an
+error; reports each to the observer; and cancels the rest when it is closed early. It knows no wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite
+from service.observability.events import SCORED, PairFinished
+from service.observability.observers import Observer
+from service.scoring.protocol import OutcomeStream, ServedModel
+from service.types import PairInput, PairOutcome, ScoreOptions
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as far as scoring cares.
+
+    Attributes:
+        receive: The connection, to notice when the caller leaves; the body has been read from it.
+        default_timeout_s: The server's own bound for a request without a deadline.
+        logs_text: Whether the operator wants rendered texts in the log.
+    """
+
+    run_id: str
+    receive: Receive
+    observer: Observer
+    default_timeout_s: float
+    logs_text: bool = False
+
+
+class ScoringCall:
+    """An async iterator of outcomes as they finish, one for each pair. Close it (`aclose`) in any case."""
+
+    def __init__(self, model: ServedModel, num_pairs: int, options: ScoreOptions, caller: Caller) -> None:
+        self._model = model
+        self._pending = dict.fromkeys(range(num_pairs))  # a set that keeps its order
+        self._options = options
+        self._caller = caller
+        self._timeout_s = caller.default_timeout_s if options.deadline_s is None else options.deadline_s
+        self._ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
+        self._is_late = False
+        self._maybe_stream: OutcomeStream | None = None
+
+    @classmethod
+    async def begin(
+        cls, model: ServedModel, pairs: Sequence[PairInput], options: ScoreOptions, caller: Caller
+    ) -> ScoringCall:
+        """Submits the pairs; the clock of the deadline starts now.
+
+        Raises:
+            Overloaded, ModelNotReady: As the model's `submit` does; nothing was kept.
+        """
+        call = cls(model, len(pairs), replace(options, run_id=caller.run_id), caller)
+        if pairs:
+            await call._submit(pairs)
+        return call
+
+    def __aiter__(self) -> ScoringCall:
+        """Returns itself."""
+        return self
+
+    async def __anext__(self) -> PairOutcome:
+        """Waits for the next outcome, no longer than the deadline."""
+        if not self._pending:
+            raise StopAsyncIteration
+        outcome = _sound(await self._next())
+        del self._pending[outcome.index]
+        self._report(outcome)
+        return outcome
+
+    async def aclose(self) -> None:
+        """Cancels what has not been computed; each pair that got no outcome is reported as cancelled."""
+        if self._maybe_stream is not None:
+            await self._maybe_stream.aclose()
+        for index in list(self._pending):
+            del self._pending[index]
+            self._report(PairOutcome(index, error=Cancelled("the caller left before the pair was scored")))
+
+    async def _submit(self, pairs: Sequence[PairInput]) -> None:
+        try:
+            async with asyncio.timeout_at(self._ends_at_s) as bound:
+                options = replace(self._options, deadline_s=self._timeout_s)
+                self._maybe_stream = await self._model.submit(pairs, options)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            self._is_late = True
+
+    async def _next(self) -> PairOutcome:
+        if self._is_late or self._maybe_stream is None:
+            return self._overdue()
+        try:
+            async with asyncio.timeout_at(self._ends_at_s) as bound:
+                return await anext(self._maybe_stream)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            self._is_late = True
+            await self._maybe_stream.aclose()
+            return self._overdue()
+        except StopAsyncIteration:
+            return self._unanswered()
+
+    def _overdue(self) -> PairOutcome:
+        message = f"the deadline of {self._timeout_s:g} s passed before the pair was scored"
+        return PairOutcome(next(iter(self._pending)), error=DeadlineExceeded(message))
+
+    def _unanswered(self) -> PairOutcome:
+        """The model broke its promise; the caller still gets a reply that is not a number."""
+        return PairOutcome(next(iter(self._pending)), error=EngineFailure("the engine gave no reply for this pair"))
+
+    def _report(self, outcome: PairOutcome) -> None:
+        encoded = outcome.encoded
+        self._caller.observer.notify(
+            PairFinished(
+                model=self._model.card.model_id,
+                dialect=self._options.dialect,
+                run_id=self._options.run_id,
+                outcome=outcome.error.code if outcome.error else SCORED,
+                score=outcome.reward.score if outcome.reward else None,
+                prompt_tokens=encoded.prompt_tokens if encoded else 0,
+                response_tokens=encoded.response_tokens if encoded else 0,
+                truncated_tokens=encoded.truncated_tokens if encoded else 0,
+                computed_tokens=outcome.computed_tokens,
+                reused_tokens=outcome.reused_tokens,
+                is_duplicate=outcome.is_duplicate,
+                ended=encoded.ended if encoded else None,
+                timings=outcome.timings,
+                rendered=encoded.rendered if encoded and self._caller.logs_text else None,
+            )
+        )
+
+
+async def score_all(
+    model: ServedModel, pairs: Sequence[PairInput], options: ScoreOptions, caller: Caller
+) -> list[PairOutcome]:
+    """Scores all pairs and returns their outcomes in input order, unless the caller leaves first.
+
+    Raises:
+        Overloaded, ModelNotReady: If the request was refused.
+        DeadlineExceeded: If a deadline passed and no pair finished.
+        ClientDisconnect: If the caller left; the rest was cancelled.
+    """
+    return await unless_disconnected(caller.receive, _collect(model, pairs, options, caller))
+
+
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
+    """Awaits `work`, and cancels it as soon as the caller is gone.
+
+    Raises:
+        ClientDisconnect: If the caller left first; there is nobody to answer, so this is no error of ours.
+    """
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def within(timeout_s: float, work: Coroutine[Any, Any, _T]) -> _T:
+    """Awaits `work` for `timeout_s` seconds at most.
+
+    Raises:
+        DeadlineExceeded: If it took longer; it was cancelled.
+    """
+    try:
+        async with asyncio.timeout(timeout_s) as bound:
+            return await work
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise DeadlineExceeded(f"the server's bound of {timeout_s:g} s passed before the work was done") from error
+
+
+async def _collect(
+    model: ServedModel, pairs: Sequence[PairInput], options: ScoreOptions, caller: Caller
+) -> list[PairOutcome]:
+    async with aclosing(await ScoringCall.begin(model, pairs, options, caller)) as call:
+        outcomes = [outcome async for outcome in call]
+    outcomes.sort(key=lambda outcome: outcome.index)
+    overdue = [outcome.error for outcome in outcomes if isinstance(outcome.error, DeadlineExceeded)]
+    if overdue and len(overdue) == len(outcomes):
+        raise overdue[0]
+    return outcomes
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _sound(outcome: PairOutcome) -> PairOutcome:
+    """The last gate: whatever happened below, an outcome leaves with a finite reward or with an error."""
+    reward = outcome.reward
+    if reward is None:
+        return outcome if outcome.error else replace(outcome, error=EngineFailure("the engine gave no score"))
+    values = (reward.score, *reward.objectives, *reward.steps, *reward.token_values)
+    if all(map(math.isfinite, values)):
+        return outcome
+    return replace(outcome, reward=None, error=NonFinite("the model's output for this pair is NaN or infinite"))

@@ -1,0 +1,75 @@
+"""`reward-server models`: which models are in the catalogue, how each is read, whether it scores as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.cli.settings_flags import LOCAL_ENGINE, settings_flags
+
+
+@click.group()
+def models() -> None:
+    """Lists, shows and verifies models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """Lists the catalogue."""
+    from model_store import catalogue
+
+    for name in catalogue.names():
+        manifest = catalogue.find(name)
+        state = "verified" if manifest.is_verified else "unverified"
+        click.echo(f"{name:24} {state:12} {manifest.title}")
+
+
+@models.command()
+@click.argument("reference")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Folder with an entry's weights.")
+def show(reference: str, weights: Path | None) -> None:
+    """Shows the manifest of REFERENCE: a catalogue name, a folder (guessed if it has none), or a Hugging Face id."""
+    from model_store import catalogue
+    from model_store.manifest_toml import render_manifest
+    from model_store.sources import resolve
+
+    if weights is None and reference in catalogue.names():
+        manifest = catalogue.find(reference)
+    else:
+        manifest = resolve(reference, weights=weights).manifest
+    click.echo(render_manifest(manifest))
+    for guess in manifest.guesses:
+        click.echo(f"# guessed: {guess}")
+
+
+@models.command()
+@click.argument("reference", default="demo")
+@settings_flags(LOCAL_ENGINE)
+def verify(reference: str, **flags: Any) -> None:
+    """Loads REFERENCE, checks its files and scores its golden pairs; exit status 1 if anything differs."""
+    from service.model_runtime import load_served_model
+    from service.observability.observers import RecordingObserver
+    from service.settings import load_settings
+
+    settings = load_settings(os.environ, {**flags, "models": [reference]})
+
+    async def run() -> bool:
+        model = await load_served_model(
+            reference, settings, RecordingObserver(), lambda words: click.echo(f"  {words}")
+        )
+        checks = await model.verify()
+        for check in checks:
+            given = check.error if check.actual is None else repr(check.actual)
+            verdict = "ok" if check.is_ok else "DIFFERS"
+            click.echo(f"{verdict:8} {check.name}: expected {check.expected!r} within {check.tolerance:g}, got {given}")
+        if not checks:
+            click.echo(f"no golden pair is recorded for {model.card.engine.numeric_mode['dtype']}")
+        await model.close()
+        return all(check.is_ok for check in checks)
+
+    sys.exit(0 if asyncio.run(run()) else 1)

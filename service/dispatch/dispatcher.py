@@ -1,0 +1,204 @@
+"""The asyncio shell around the scheduler: it owns tasks and the clock, and holds no policy.
+
+Requests open a `Ticket`, enqueue pairs on it and await its replies in the order they finish. One task takes frames
+from the waiting line and hands them to the engine thread. While a frame runs, the next is packed as soon as enough
+waits to fill it, so that the device never waits for packing; with less waiting, packing is put off until the engine
+is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle engine starts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from service.dispatch.engine_thread import EngineThread
+from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
+from service.dispatch.score_cache import ScoreCache
+from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, RewardServiceError
+from service.scheduling.batcher import FrameLimits, take_frame
+from service.scheduling.jobs import Job, JobId, group_of
+from service.scheduling.packing import PackedFrame, PackedJob
+from service.scheduling.waiting_line import WaitingLine
+from service.types import EncodedPair, Reward
+
+FRAMES_AHEAD = 2
+"""Frames in the engine thread at once: the one that runs and the one packed while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReport:
+    """One frame that ran: for metrics. `outcome` is `ok` or an error code."""
+
+    num_pairs: int
+    num_tokens: int
+    compute_s: float
+    outcome: str
+
+
+class Dispatcher:
+    """Owns the waiting line, the task that empties it, and the ledger of who waits for what."""
+
+    def __init__(
+        self,
+        engine: EngineThread,
+        limits: FrameLimits,
+        *,
+        cache: ScoreCache | None = None,
+        on_frame: Callable[[FrameReport], None] = lambda report: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._line = WaitingLine()
+        self._ledger = Ledger()
+        self._cache = ScoreCache(max_pairs=0) if cache is None else cache
+        self._job_ids = count()
+        self._has_work = asyncio.Event()
+        self._on_frame = on_frame
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether an enqueued pair would be answered."""
+        return self._task is not None and not self._task.done() and self._engine.is_alive
+
+    @property
+    def num_waiting_pairs(self) -> int:
+        """Pairs that no frame has taken yet."""
+        return len(self._line)
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Their tokens."""
+        return self._line.num_tokens
+
+    def start(self) -> None:
+        """Begins to take frames. Call once, from the event loop that will await the replies."""
+        self._task = asyncio.create_task(self._take_frames(), name="dispatcher")
+
+    def enqueue(self, ticket: Ticket, index: int, pair: EncodedPair) -> None:
+        """Puts a pair in line; its reply will come on the ticket under `index`.
+
+        A pair whose finished score is kept is answered at once, one that is in flight for someone else with it.
+        """
+        key = pair_key(pair, ticket.explain)
+        kept = self._cache.get(key)
+        if kept is not None:
+            ticket.replies.put_nowait(Reply(index, kept, reused_tokens=len(pair.ids)))
+        elif not self._ledger.join(key, ticket, index):
+            job = self._new_job(ticket, pair)
+            self._ledger.open(job, key, ticket, index)
+            self._line.enqueue(job)
+            self._has_work.set()
+
+    def close_ticket(self, ticket: Ticket) -> None:
+        """Forgets what a ticket still waits for: nobody reads its replies any more."""
+        for job_id in self._ledger.leave(ticket):
+            self._line.remove(job_id)
+
+    async def close(self) -> None:
+        """Ends the task and answers everyone still waiting with `cancelled`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for job_id in self._ledger.all_jobs():
+            self._line.remove(job_id)
+            self._settle(job_id, Cancelled("the server is shutting down; this pair was not scored"))
+
+    def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
+        return Job(
+            job_id=JobId(next(self._job_ids)),
+            pair=pair,
+            priority=ticket.priority,
+            arrived_s=self._clock(),
+            deadline_s=ticket.deadline_s,
+            group=group_of(pair),
+            explain=ticket.explain,
+        )
+
+    async def _take_frames(self) -> None:
+        """Keeps the engine busy until cancelled."""
+        running: deque[asyncio.Task[None]] = deque()
+        try:
+            while True:
+                while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
+                    running.append(asyncio.create_task(self._run(packed)))
+                await self._wait_for_change(running)
+        finally:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _may_pack(self, num_running: int) -> bool:
+        """An idle engine takes anything; a busy one is packed ahead for only if a whole frame waits."""
+        if num_running == 0:
+            return True
+        return num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
+
+    async def _wait_for_change(self, running: deque[asyncio.Task[None]]) -> None:
+        """Sleeps until a pair arrives or the oldest running frame is done."""
+        self._has_work.clear()
+        arrival = asyncio.create_task(self._has_work.wait())
+        try:
+            await asyncio.wait({arrival, *list(running)[:1]}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrival.cancel()
+        while running and running[0].done():
+            running.popleft()
+
+    def _next_frame(self) -> PackedFrame | None:
+        """Drops what is late, then packs what goes next."""
+        now_s = self._clock()
+        for job in self._line.expire(now_s):
+            waited_s = now_s - job.arrived_s
+            error = DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue; not scored")
+            self._settle(job.job_id, error, queue_s=waited_s)
+        return take_frame(self._line, self._limits, now_s)
+
+    async def _run(self, packed: PackedFrame) -> None:
+        """Runs one frame and answers its pairs, whatever happens."""
+        taken_s = self._clock()
+        outcomes = await self._rewards(packed)
+        compute_s = self._clock() - taken_s
+        failure = outcomes if isinstance(outcomes, RewardServiceError) else None
+        report = FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, failure.code if failure else "ok")
+        self._on_frame(report)
+        for place, taken in enumerate(packed.jobs):
+            outcome = outcomes if isinstance(outcomes, RewardServiceError) else _finite(outcomes[place])
+            if isinstance(outcome, Reward):
+                self._cache.put(pair_key(taken.job.pair, taken.job.explain), outcome)
+            self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
+
+    async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
+        try:
+            return await self._engine.run(packed.frame)
+        except RewardServiceError as error:
+            return error
+        except Exception as error:  # the edge of the engine: whatever it is, nobody may be left without a reply
+            return EngineFailure(f"the engine failed: {type(error).__name__}: {error}")
+
+    def _settle(
+        self,
+        job_id: JobId,
+        outcome: Reward | RewardServiceError,
+        packed: PackedJob | None = None,
+        queue_s: float = 0.0,
+        compute_s: float = 0.0,
+    ) -> None:
+        """Tells everyone who waits for a job what became of it; its tokens are charged to the first of them."""
+        for place, (ticket, index) in enumerate(self._ledger.settle(job_id)):
+            computed = packed.computed_tokens if packed and place == 0 else 0
+            reused = len(packed.job.pair.ids) - computed if packed else 0
+            ticket.replies.put_nowait(Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
+
+
+def _finite(reward: Reward) -> Reward | NonFinite:
+    """The reward, or the error that it is none."""
+    values = (reward.score, *reward.objectives, *reward.steps)
+    if all(map(math.isfinite, values)):
+        return reward
+    return NonFinite(f"the model's output for this pair is {reward.score}; a score must be finite")

@@ -1,0 +1,42 @@
+"""What the machine has to compute with, and what an engine takes of it when nobody says otherwise."""
+
+from __future__ import annotations
+
+import torch
+
+from service.errors import SettingsError
+
+CPU_FRAME_TOKENS = 2048
+"""A processor's matrix products reach their full rate at a few hundred rows; larger frames share prompts among
+more responses, and cost whoever comes next the time of one frame."""
+
+CUDA_FRAME_TOKENS = 16_384
+"""Enough rows to fill an accelerator of today with a 7B model, at some tens of milliseconds a frame."""
+
+
+def resolve_device(wanted: str) -> str:
+    """The device to use, in torch's words; `auto` takes the first CUDA device, else the processor.
+
+    Raises:
+        SettingsError: If the device is not there.
+    """
+    if wanted == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if "," in wanted:
+        raise SettingsError(f"device: given {wanted!r}; allowed is one device for each process so far", param="device")
+    num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    allowed = ["auto", "cpu", *(f"cuda:{index}" for index in range(num_cuda))]
+    device = "cuda:0" if wanted == "cuda" else wanted
+    if device not in allowed:
+        raise SettingsError(f"device: given {wanted!r}; this machine has {', '.join(allowed)}", param="device")
+    return device
+
+
+def default_num_threads() -> int:
+    """How many threads one forward uses on the processor: as many as torch finds physical cores."""
+    return torch.get_num_threads()
+
+
+def default_frame_tokens(device: str) -> int:
+    """How many tokens a frame holds on this kind of device when nobody says otherwise."""
+    return CPU_FRAME_TOKENS if device == "cpu" else CUDA_FRAME_TOKENS

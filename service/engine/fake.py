@@ -1,0 +1,77 @@
+"""An engine that computes nothing: the reward is a function of the pair's ids alone, in microseconds.
+
+It ships with the product: everything above the engine is tested with it, and it shows by what it returns whether
+packing put each pair's tokens where its chunks say. It walks each pair's chain as attention would.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from service.engine.protocol import Progress
+from service.types import EngineInfo, Frame, Reward
+
+MAX_FRAME_TOKENS = 4096
+"""As many as the shipped demo model takes."""
+
+
+def fake_score(ids: Sequence[int]) -> float:
+    """The fake reward of a token sequence: its CRC mapped to [-4, 4), exactly representable in fp32."""
+    checksum = zlib.crc32(b"".join(struct.pack("<q", token) for token in ids))
+    return (checksum >> 12) / 2**17 - 4.0
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """Rewards by checksum of what a pair's chain of chunks holds up to the row that is read.
+
+    Attributes:
+        on_run: Called with each frame before it is answered; may sleep or raise.
+    """
+
+    max_frame_tokens: int = MAX_FRAME_TOKENS
+    on_run: Callable[[Frame], None] | None = None
+    frames: list[Frame] = field(default_factory=list)
+    is_closed: bool = False
+
+    def info(self) -> EngineInfo:
+        """An engine called `fake`, with a frame size but no device."""
+        return EngineInfo(
+            device="fake",
+            device_name="fake",
+            numeric_mode={"engine": "fake"},
+            max_frame_tokens=self.max_frame_tokens,
+            frame_sizes=(self.max_frame_tokens,),
+        )
+
+    def warm_up(self, progress: Progress) -> None:
+        """Nothing to warm."""
+        progress("fake engine ready")
+
+    def run(self, frame: Frame) -> tuple[Reward, ...]:
+        """Follows each pair's chain from the row read back to its root and scores the ids found on the way."""
+        if self.on_run is not None:
+            self.on_run(frame)
+        self.frames.append(frame)
+        rewards = []
+        for start, stop in pairwise(frame.read_bounds):
+            values = [fake_score(_ids_up_to(frame, row)) for row in frame.read_rows[start:stop]]
+            rewards.append(Reward(score=values[0], token_values=tuple(values[1:])))
+        return tuple(rewards)
+
+    def close(self) -> None:
+        """Marks the engine closed."""
+        self.is_closed = True
+
+
+def _ids_up_to(frame: Frame, row: int) -> tuple[int, ...]:
+    """The ids that the token in `row` may attend to, itself included, in the order of its pair."""
+    chunk = max(index for index, start in enumerate(frame.chunk_bounds[:-1]) if start <= row)
+    ids = frame.token_ids[frame.chunk_bounds[chunk] : row + 1]
+    while (chunk := frame.parents[chunk]) >= 0:
+        ids = frame.token_ids[frame.chunk_bounds[chunk] : frame.chunk_bounds[chunk + 1]] + ids
+    return ids

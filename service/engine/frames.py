@@ -1,0 +1,57 @@
+"""Makes tensors of a frame: the only place where the scheduler's integers become device memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from service.engine.attention import ChunkSpan, FrameLayout
+from service.types import Frame
+
+FILL_TOKEN = 0
+"""Id of the rows that only fill a frame up to an admitted size. Nobody attends to them and nothing reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTensors:
+    """A frame on the device; R is the row count it is filled up to.
+
+    Attributes:
+        input_ids: (1, R) int64.
+        position_ids: (1, R) int64.
+        read_rows: Which rows are read, pair after pair.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    layout: FrameLayout
+    read_rows: tuple[int, ...]
+
+
+def to_tensors(frame: Frame, frame_sizes: Sequence[int], device: torch.device) -> FrameTensors:
+    """Lays a frame out on the device, filled up to the smallest admitted size that holds it.
+
+    Args:
+        frame_sizes: Admitted row counts, ascending; the last holds any frame.
+    """
+    num_rows = frame_sizes[bisect_left(frame_sizes, frame.num_tokens)]
+    num_fill = num_rows - frame.num_tokens
+    ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
+    ids = ids.to(device)
+    return FrameTensors(ids[:1], ids[1:], FrameLayout(chunk_spans(frame), frame.num_tokens), frame.read_rows)
+
+
+def chunk_spans(frame: Frame) -> tuple[ChunkSpan, ...]:
+    """The frame's chunks with the rows of their ancestors, root first."""
+    chains: list[tuple[tuple[int, int], ...]] = []
+    spans: list[ChunkSpan] = []
+    for bounds, parent, sees_itself in zip(pairwise(frame.chunk_bounds), frame.parents, frame.sees_itself, strict=True):
+        ancestors = chains[parent] if parent >= 0 else ()
+        spans.append(ChunkSpan(*bounds, ancestors=ancestors, sees_itself=sees_itself))
+        chains.append((*ancestors, bounds))
+    return tuple(spans)

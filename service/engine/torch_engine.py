@@ -1,0 +1,136 @@
+"""The engine that computes: transformers' own backbone under our packed attention, and a reward head in fp32.
+
+One frame is one forward pass over one row of tokens. What a pair's score may depend on besides its ids and the
+weights is listed in `info().numeric_mode`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from service.engine import attention, self_check
+from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
+from service.engine.frames import to_tensors
+from service.engine.heads import Head, read_rewards
+from service.engine.protocol import Progress
+from service.engine.rotary import install_table
+from service.errors import EngineFailure, OutOfMemory, RewardServiceError
+from service.types import EngineInfo, Frame, Reward
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine is to run; all of it is part of the numeric mode.
+
+    Attributes:
+        max_tokens: The longest pair, in tokens.
+        max_frame_tokens: The most tokens of one frame; at least `max_tokens` and its probe.
+        num_threads: Processor threads of one forward; ignored on accelerators.
+    """
+
+    max_tokens: int
+    max_frame_tokens: int
+    num_threads: int = 1
+
+
+class TorchEngine:
+    """Runs frames on one device. Not thread-safe: warm-up and every run belong to one thread."""
+
+    def __init__(self, backbone: nn.Module, head: Head, options: EngineOptions) -> None:
+        parameter = next(backbone.parameters())
+        self._backbone = backbone.eval()
+        self._head = head
+        self._options = options
+        self._device = parameter.device
+        self._dtype = parameter.dtype
+        self._num_threads = options.num_threads if self._device.type == "cpu" else 1
+        self._ladder = frame_ladder(max(options.max_frame_tokens, options.max_tokens + 1), self._num_threads)
+        self._frame_sizes = self._ladder[-1:]
+
+    @property
+    def head(self) -> Head:
+        """The head in place."""
+        return self._head
+
+    def info(self) -> EngineInfo:
+        """Describes the engine; frame sizes are complete after `warm_up`."""
+        return EngineInfo(
+            device=str(self._device),
+            device_name=_device_name(self._device),
+            numeric_mode=self._numeric_mode(),
+            max_frame_tokens=self._ladder[-1],
+            frame_sizes=self._frame_sizes,
+        )
+
+    def warm_up(self, progress: Progress) -> None:
+        """Installs the packed attention, compares it with the plain forward, and admits frame sizes."""
+        if self._device.type == "cpu":
+            torch.set_num_threads(self._num_threads)
+        install_table(self._backbone, self._options.max_tokens + 1)
+        attention.install(self._backbone)
+        vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
+        progress("comparing packed attention with the model's plain forward")
+        with torch.inference_mode():
+            self_check.compare_with_plain_forward(self._backbone, self._hidden, self._options.max_tokens, self._ladder)
+            self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
+
+    def run(self, frame: Frame) -> tuple[Reward, ...]:
+        """Computes one frame."""
+        try:
+            with torch.inference_mode():
+                hidden_NH = self._hidden(frame, self._frame_sizes)
+                return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds)
+        except RewardServiceError:
+            raise
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"the device has no memory for a frame of {frame.num_tokens} tokens") from error
+        except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
+            if "can't allocate memory" in str(error):
+                raise OutOfMemory(f"the machine has no memory for a frame of {frame.num_tokens} tokens") from error
+            raise EngineFailure(f"the forward pass failed: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Drops the weights."""
+        self._backbone = nn.Module()
+
+    def _hidden(self, frame: Frame, frame_sizes: Sequence[int]) -> Tensor:
+        """Hidden states of a frame after the final norm, (R, H)."""
+        tensors = to_tensors(frame, frame_sizes, self._device)
+        output = self._backbone(
+            input_ids=tensors.input_ids,
+            position_ids=tensors.position_ids,
+            use_cache=False,
+            frame=tensors.layout,
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def _numeric_mode(self) -> dict[str, str]:
+        mode = {
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": _device_name(self._device) if self._device.type == "cuda" else self._device.type,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "attention": attention.ATTENTION_NAME,
+            "frame_sizes": ",".join(map(str, self._frame_sizes)),
+        }
+        if self._device.type == "cpu":
+            mode["cpu"] = torch.backends.cpu.get_cpu_capability()
+            mode["threads"] = str(self._num_threads)
+            mode["mkl_cbwr"] = os.environ.get("MKL_CBWR", "unset") if _has_mkl() else "no mkl"
+        return mode
+
+
+def _has_mkl() -> bool:
+    return bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()

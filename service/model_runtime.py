@@ -1,0 +1,222 @@
+"""Brings up one model: files, weights, tokenizer, engine, line, and proof that it scores as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model_store.guess import default_dtype
+from model_store.integrity import check_files, digest_hashes, hash_folder, semantic_digest
+from model_store.loader import LoadedModel as Weights
+from model_store.loader import load_model
+from model_store.manifest import Manifest
+from model_store.manifest import Readout as ReadoutSpec
+from model_store.sources import ModelFiles, resolve
+from service.dispatch.dispatcher import Dispatcher, FrameReport
+from service.dispatch.engine_thread import EngineThread
+from service.dispatch.score_cache import ScoreCache
+from service.engine.devices import default_frame_tokens, default_num_threads, resolve_device
+from service.engine.heads import LinearHead
+from service.engine.protocol import Progress
+from service.engine.torch_engine import EngineOptions, TorchEngine
+from service.observability.events import FrameRun, QueueOpened
+from service.observability.observers import Observer
+from service.scheduling.admission import Admission, QueueLimits
+from service.scheduling.batcher import FrameLimits
+from service.scoring.served_model import GoldenPair, LoadedModel, Parts
+from service.settings import Settings
+from service.tokenization.encoder import PairEncoder
+from service.tokenization.loading import load_encoder
+from service.tokenization.pool import TokenizerPool
+from service.types import Conversation, EngineInfo, Fingerprint, Message, ModelCard, ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDisk:
+    """A model's files, read and hashed, and the weights in memory."""
+
+    files: ModelFiles
+    digest: str
+    weights: Weights
+    max_tokens: int
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.files.manifest
+
+
+async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
+    """Loads one model and returns it started: golden pairs scored, ready or saying why not.
+
+    Raises:
+        ModelStoreError: If files or weights are not as they should be.
+        SettingsError: If a setting does not fit the model or the machine.
+        EngineFailure: If the packed path does not agree with the model's plain forward.
+    """
+    device = resolve_device(settings.device)
+    on_disk = await asyncio.to_thread(_read, reference, settings, device, progress)
+    progress(f"{on_disk.manifest.name}: loading the tokenizer")
+    encoder = await asyncio.to_thread(_encoder, on_disk, settings)
+    engine = EngineThread(_engine(on_disk, settings, device))
+    await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
+    card = _card(on_disk, settings, engine.info(), _head_words(on_disk))
+    model = _assemble(card, encoder, engine, on_disk.manifest, settings, observer)
+    progress(f"{on_disk.manifest.name}: scoring the golden pairs")
+    await model.start()
+    return model
+
+
+def _read(reference: str, settings: Settings, device: str, progress: Progress) -> _OnDisk:
+    """Everything that blocks on the disk; runs on a thread of its own."""
+    progress(f"{reference}: looking for its files")
+    files = resolve(reference, weights=settings.weights, tokenizer=settings.tokenizer)
+    manifest = files.manifest
+    progress(f"{manifest.name}: hashing its files")
+    hashes = hash_folder(files.folder, files.tokenizer_folder)
+    if settings.weights is None:
+        check_files(files.folder, manifest, files.tokenizer_folder, hashes=hashes)
+    progress(f"{manifest.name}: loading its weights")
+    weights = load_model(files, dtype=settings.dtype or default_dtype(manifest, device=device), device=device)
+    max_tokens = manifest.limits.max_tokens or int(weights.config.max_position_embeddings)
+    return _OnDisk(files, digest_hashes(hashes), weights, max_tokens)
+
+
+def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
+    return load_encoder(
+        on_disk.files.tokenizer_folder,
+        on_disk.manifest,
+        vocab_size=int(on_disk.weights.config.vocab_size),
+        max_tokens=on_disk.max_tokens,
+        chunk_tokens=settings.chunk_tokens,
+    )
+
+
+def _engine(on_disk: _OnDisk, settings: Settings, device: str) -> TorchEngine:
+    options = EngineOptions(
+        max_tokens=on_disk.max_tokens,
+        max_frame_tokens=settings.max_frame_tokens or default_frame_tokens(device),
+        num_threads=settings.threads or default_num_threads(),
+    )
+    return TorchEngine(on_disk.weights.backbone, _head(on_disk.weights), options)
+
+
+def _head(weights: Weights) -> LinearHead:
+    output = weights.manifest.output
+    return LinearHead(weights.head_weight, weights.head_bias, scale=output.scale, shift=output.shift)
+
+
+def _head_words(on_disk: _OnDisk) -> str:
+    return _head(on_disk.weights).description
+
+
+def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
+    manifest = on_disk.manifest
+    return ModelCard(
+        model_id=ModelId(manifest.name),
+        fingerprint=_fingerprint(on_disk, settings, engine),
+        max_tokens=on_disk.max_tokens,
+        head=head,
+        readout=describe_readout(manifest.readout),
+        created_s=int(time.time()),
+        engine=engine,
+        is_verified=manifest.is_verified,
+        details=_details(manifest),
+    )
+
+
+def _fingerprint(on_disk: _OnDisk, settings: Settings, engine: EngineInfo) -> Fingerprint:
+    """A hash over everything that a score may depend on besides the pair."""
+    facts = {
+        "files": on_disk.digest,
+        "semantics": semantic_digest(on_disk.manifest),
+        "max_tokens": on_disk.max_tokens,
+        "chunk_tokens": settings.chunk_tokens,
+        "numeric_mode": dict(sorted(engine.numeric_mode.items())),
+    }
+    return Fingerprint("sha256:" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())
+
+
+def _details(manifest: Manifest) -> dict[str, str]:
+    details = {
+        "title": manifest.title,
+        "licence": manifest.licence,
+        "family": manifest.backbone.family,
+        "user_specials": manifest.template.user_specials,
+        "bos": manifest.template.bos,
+        "eos": manifest.template.eos,
+        "truncation_side": manifest.limits.truncation_side,
+        "output": manifest.output.kind,
+        "guesses": "; ".join(manifest.guesses),
+    }
+    return {name: words for name, words in (details | manifest.notes).items() if words}
+
+
+def describe_readout(readout: ReadoutSpec) -> str:
+    """A readout in words: its kind, and the token or slot it names."""
+    named = [f"token {readout.token_id}"] if readout.token_id is not None else []
+    named += [f"slot {readout.slot}"] if readout.slot is not None else []
+    return f"{readout.kind} ({', '.join(named)})" if named else str(readout.kind)
+
+
+def _assemble(
+    card: ModelCard,
+    encoder: PairEncoder,
+    engine: EngineThread,
+    manifest: Manifest,
+    settings: Settings,
+    observer: Observer,
+) -> LoadedModel:
+    """Puts the parts of a loaded model together and starts its dispatcher."""
+    dispatcher = Dispatcher(
+        engine,
+        FrameLimits(card.engine.max_frame_tokens),
+        cache=ScoreCache(settings.score_cache_pairs),
+        on_frame=_frame_listener(card, observer),
+    )
+    dispatcher.start()
+    observer.notify(
+        QueueOpened(card.model_id, lambda: dispatcher.num_waiting_pairs, lambda: dispatcher.num_waiting_tokens)
+    )
+    parts = Parts(
+        upper_bound_tokens=encoder.upper_bound_tokens,
+        pool=TokenizerPool(encoder, settings.tokenizer_threads),
+        admission=Admission(QueueLimits(settings.max_queue_tokens, settings.max_queue_pairs)),
+        dispatcher=dispatcher,
+        engine=engine,
+    )
+    dtype = card.engine.numeric_mode["dtype"]
+    return LoadedModel(card, parts, _golden(manifest, dtype), default_timeout_s=settings.default_timeout_s)
+
+
+def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameReport], None]:
+    """Tells the observer of each frame, with the rows it was filled up to."""
+    sizes = card.engine.frame_sizes
+
+    def listen(report: FrameReport) -> None:
+        num_rows = sizes[bisect_left(sizes, report.num_tokens)]
+        observer.notify(
+            FrameRun(card.model_id, report.num_pairs, report.num_tokens, num_rows, duration_s=report.compute_s)
+        )
+
+    return listen
+
+
+def _golden(manifest: Manifest, dtype: str) -> list[GoldenPair]:
+    """The manifest's golden pairs, with what it allows for this dtype; none if it allows nothing for it."""
+    tolerance = manifest.golden.tolerance.get(dtype)
+    if tolerance is None:
+        return []
+    return [
+        GoldenPair(
+            name=pair.name,
+            conversation=Conversation(tuple(Message(turn.role, turn.content) for turn in pair.prompt), pair.response),
+            score=pair.score,
+            tolerance=tolerance,
+        )
+        for pair in manifest.golden.pairs
+    ]

@@ -1,0 +1,37 @@
+"""The composition root: brings up the models in the order given and closes them in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from model_store.errors import ModelStoreError
+from service.api.runtime import Runtime
+from service.engine.protocol import Progress
+from service.errors import SettingsError
+from service.model_runtime import load_served_model
+from service.observability.observers import Observer
+from service.scoring.protocol import ServedModel
+from service.settings import Settings
+from service.types import ModelId
+
+
+@asynccontextmanager
+async def build_runtime(settings: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
+    """Loads every model of the settings; what was brought up is closed in reverse, also when a later one fails.
+
+    Raises:
+        SettingsError: If a model cannot be loaded as it is, or two models go by one name.
+    """
+    async with AsyncExitStack() as open_models:
+        models: dict[ModelId, ServedModel] = {}
+        for reference in settings.models:
+            try:
+                model = await load_served_model(reference, settings, observer, progress)
+            except ModelStoreError as error:
+                raise SettingsError(str(error), param="models") from error
+            open_models.push_async_callback(model.close)
+            if model.card.model_id in models:
+                raise SettingsError(f"two models are called {model.card.model_id!r}; serve each once", param="models")
+            models[model.card.model_id] = model
+        yield Runtime(models=models, settings=settings, observer=observer)

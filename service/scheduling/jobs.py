@@ -1,0 +1,49 @@
+"""A job is one admitted pair, as the scheduler sees it: integers, a class, a deadline, an identity.
+
+The scheduler's rooms (`waiting_line`, `packing`, `batcher`, `admission`) hold decisions only: no clock, no
+asyncio, no torch. Time is always an argument, in seconds of any one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from service.types import EncodedPair, Priority
+
+JobId = NewType("JobId", int)
+"""Unique within one dispatcher, ascending in order of admission."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One admitted pair.
+
+    Attributes:
+        group: Equal for pairs that share their prompt's chunks; only ever used to choose an order, so that a
+            collision costs nothing but a little sharing.
+        deadline_s: When nobody waits for the answer any more.
+        explain: Read every response token, too.
+    """
+
+    job_id: JobId
+    pair: EncodedPair
+    priority: Priority
+    arrived_s: float
+    deadline_s: float
+    group: int
+    explain: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """The most tokens this job can add to a frame: its own and its probe."""
+        return len(self.pair.ids) + (self.pair.probe is not None)
+
+
+def group_of(pair: EncodedPair) -> int:
+    """The identity of the chunks that lie wholly inside the prompt: equal for responses to one prompt.
+
+    A prompt without such a chunk shares nothing, and its group is that of the whole pair.
+    """
+    shared = max((cut for cut in pair.cuts if cut <= pair.prompt_tokens), default=0)
+    return hash(pair.ids[:shared] or pair.ids)

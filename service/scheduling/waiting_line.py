@@ -1,0 +1,94 @@
+"""Orders what was admitted: interactive before bulk with ageing, and members of a group together.
+
+Within a class the order is first come, first served, except that the waiting members of a group follow their
+first one: they share its prompt. Bulk goes first in a frame whenever it has been passed over for
+`bulk_patience_s`; it then gets up to `bulk_share` of that frame, so neither class starves the other.
+Decisions only: no clock, no tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from service.scheduling.jobs import Job, JobId
+from service.types import Priority
+
+
+@dataclass(slots=True)
+class _Class:
+    """The waiting jobs of one priority, by arrival and by group."""
+
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    groups: dict[int, dict[JobId, None]] = field(default_factory=dict)
+
+    def add(self, job: Job) -> None:
+        self.jobs[job.job_id] = job
+        self.groups.setdefault(job.group, {})[job.job_id] = None
+
+    def remove(self, job_id: JobId) -> Job | None:
+        job = self.jobs.pop(job_id, None)
+        if job is not None:
+            members = self.groups[job.group]
+            del members[job_id]
+            if not members:
+                del self.groups[job.group]
+        return job
+
+    def in_order(self) -> Iterator[Job]:
+        """First come, first served, each followed by the rest of its group."""
+        seen: set[int] = set()
+        for job in self.jobs.values():
+            if job.group not in seen:
+                seen.add(job.group)
+                yield from (self.jobs[job_id] for job_id in self.groups[job.group])
+
+
+@dataclass(slots=True)
+class WaitingLine:
+    """Admitted jobs that no frame has taken yet. Never refuses: admission has decided before."""
+
+    bulk_patience_s: float = 0.5
+    num_tokens: int = 0
+    _classes: dict[Priority, _Class] = field(default_factory=lambda: {priority: _Class() for priority in Priority})
+    _bulk_served_s: float | None = None
+
+    def __len__(self) -> int:
+        return sum(len(waiting.jobs) for waiting in self._classes.values())
+
+    def enqueue(self, job: Job) -> None:
+        """Puts a job at the end of its class."""
+        self._classes[job.priority].add(job)
+        self.num_tokens += job.num_tokens
+
+    def remove(self, job_id: JobId) -> Job | None:
+        """Takes a job out, because a frame has taken it or nobody waits for it; None if it is not here."""
+        for waiting in self._classes.values():
+            job = waiting.remove(job_id)
+            if job is not None:
+                self.num_tokens -= job.num_tokens
+                return job
+        return None
+
+    def expire(self, now_s: float) -> list[Job]:
+        """Removes and returns the jobs whose deadline has passed."""
+        late = [job for waiting in self._classes.values() for job in waiting.jobs.values() if job.deadline_s <= now_s]
+        for job in late:
+            self.remove(job.job_id)
+        return late
+
+    def is_bulk_overdue(self, now_s: float) -> bool:
+        """Whether bulk work has waited longer than `bulk_patience_s` since it was last served."""
+        oldest = next(iter(self._classes[Priority.BULK].jobs.values()), None)
+        if oldest is None:
+            return False
+        since_s = oldest.arrived_s if self._bulk_served_s is None else max(oldest.arrived_s, self._bulk_served_s)
+        return now_s - since_s > self.bulk_patience_s
+
+    def note_bulk_served(self, now_s: float) -> None:
+        """Starts the patience of bulk work anew."""
+        self._bulk_served_s = now_s
+
+    def in_order(self, priority: Priority) -> Iterator[Job]:
+        """The waiting jobs of one class in the order frames should take them. Do not change the line meanwhile."""
+        return self._classes[priority].in_order()

@@ -1,0 +1,142 @@
+"""The life of one admitted request: encode a slice, put it in line, hand on what has finished.
+
+The engine starts on the first slice while the rest is being tokenized. The request's deadline bounds every wait, so
+that a caller is answered even if the engine hangs; what it holds of the queue's room is given back pair by pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.dispatch.dispatcher import Dispatcher
+from service.dispatch.ledger import Reply, Ticket
+from service.errors import DeadlineExceeded, EngineFailure, RewardServiceError
+from service.scheduling.admission import Admission
+from service.tokenization.pool import TokenizerPool
+from service.types import EncodedPair, PairInput, PairOutcome, Reward, Timings, Truncation
+
+ENCODE_SLICE = 256
+"""Pairs encoded before the first of them go in line."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of one pair of the request so far."""
+
+    held_tokens: int
+    encoded: EncodedPair | None = None
+    tokenize_s: float = 0.0
+    is_done: bool = False
+
+
+class RequestStream:
+    """Yields one outcome for each pair, as they finish. `aclose` cancels what has not been computed."""
+
+    def __init__(
+        self,
+        pool: TokenizerPool,
+        dispatcher: Dispatcher,
+        admission: Admission,
+        ticket: Ticket,
+        held_tokens: Sequence[int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._dispatcher = dispatcher
+        self._admission = admission
+        self._ticket = ticket
+        self._clock = clock
+        self._started_s = clock()
+        self._places = [_Place(tokens) for tokens in held_tokens]
+        self._num_left = len(self._places)
+        self._encoding: asyncio.Task[None] | None = None
+
+    def start(self, pairs: Sequence[PairInput], truncation: Truncation) -> None:
+        """Begins to encode; call once."""
+        self._encoding = asyncio.create_task(self._encode_all(pairs, truncation))
+
+    def __aiter__(self) -> RequestStream:
+        return self
+
+    async def __anext__(self) -> PairOutcome:
+        if not self._num_left:
+            await self.aclose()
+            raise StopAsyncIteration
+        reply = await self._next_reply()
+        self._num_left -= 1
+        return self._outcome(reply)
+
+    async def aclose(self) -> None:
+        """Gives up what is not finished and returns all room held. Safe to call again."""
+        if self._encoding is not None and not self._encoding.done():
+            self._encoding.cancel()
+        self._dispatcher.close_ticket(self._ticket)
+        for place in self._places:
+            self._release(place)
+
+    async def _next_reply(self) -> Reply:
+        """The next finished pair; past the deadline, the next unfinished one as an error."""
+        while True:
+            reply = await self._wait_for_reply()
+            if not self._places[reply.index].is_done:
+                return reply
+
+    async def _wait_for_reply(self) -> Reply:
+        if not self._ticket.replies.empty():
+            return self._ticket.replies.get_nowait()
+        try:
+            return await asyncio.wait_for(self._ticket.replies.get(), self._ticket.deadline_s - self._clock())
+        except TimeoutError:
+            index = next(index for index, place in enumerate(self._places) if not place.is_done)
+            waited_s = self._clock() - self._started_s
+            return Reply(index, DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s; not scored"))
+
+    async def _encode_all(self, pairs: Sequence[PairInput], truncation: Truncation) -> None:
+        """Encodes slice after slice and puts each in line. Whatever fails, every pair gets its reply."""
+        for start in range(0, len(pairs), ENCODE_SLICE):
+            part = pairs[start : start + ENCODE_SLICE]
+            began_s = self._clock()
+            encoded: Sequence[EncodedPair | RewardServiceError]
+            try:
+                encoded = await self._pool.encode_many(part, truncation)
+            except Exception as error:  # the edge of the tokenizer: whatever it is, nobody may be left without a reply
+                encoded = [EngineFailure(f"the tokenizer failed: {type(error).__name__}: {error}")] * len(part)
+            took_s = self._clock() - began_s
+            for index, result in enumerate(encoded, start):
+                self._place(index, result, took_s)
+
+    def _place(self, index: int, result: EncodedPair | RewardServiceError, tokenize_s: float) -> None:
+        """Puts one encoded pair in line, its room corrected to what it really needs, or replies with its error."""
+        place = self._places[index]
+        place.tokenize_s = tokenize_s
+        if isinstance(result, RewardServiceError):
+            self._ticket.replies.put_nowait(Reply(index, result))
+            return
+        place.encoded = result
+        self._admission.correct(place.held_tokens, len(result.ids))
+        place.held_tokens = len(result.ids)
+        self._dispatcher.enqueue(self._ticket, index, result)
+
+    def _outcome(self, reply: Reply) -> PairOutcome:
+        place = self._places[reply.index]
+        self._release(place)
+        self._admission.drain.note(place.held_tokens, self._clock())
+        is_reward = isinstance(reply.outcome, Reward)
+        return PairOutcome(
+            index=reply.index,
+            reward=reply.outcome if isinstance(reply.outcome, Reward) else None,
+            error=None if isinstance(reply.outcome, Reward) else reply.outcome,
+            encoded=place.encoded,
+            computed_tokens=reply.computed_tokens,
+            reused_tokens=reply.reused_tokens if is_reward else 0,
+            is_duplicate=reply.is_duplicate,
+            timings=Timings(place.tokenize_s, reply.queue_s, reply.compute_s),
+        )
+
+    def _release(self, place: _Place) -> None:
+        """Gives back a pair's room, once."""
+        if not place.is_done:
+            place.is_done = True
+            self._admission.release(1, place.held_tokens)

@@ -1,0 +1,77 @@
+"""Tiny random backbones of every family, and their engines, for tests of the packed path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+
+from service.engine.heads import LinearHead
+from service.engine.torch_engine import EngineOptions, TorchEngine
+from service.scheduling.packing import FrameBuilder
+from service.types import EncodedPair, Reward
+from tests.pairs import job
+
+VOCAB_SIZE = 500
+MAX_TOKENS = 1024
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 96,
+    "intermediate_size": 200,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": MAX_TOKENS,
+    "initializer_range": 0.2,  # wide enough that hidden states, and so scores, differ from text to text
+}
+
+CONFIGS = {
+    "llama": lambda: LlamaConfig(**SHAPE, num_key_value_heads=6),
+    "mistral-windowed": lambda: MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=40),
+    "qwen2": lambda: Qwen2Config(**SHAPE, num_key_value_heads=2),
+    "qwen3": lambda: Qwen3Config(**SHAPE, num_key_value_heads=2, head_dim=32),
+}
+
+
+def backbone(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A fresh random backbone, the same one every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(sum(family.encode()))
+        model: PreTrainedModel = AutoModel.from_config(CONFIGS[family]())
+    return model.to(dtype).eval()
+
+
+def head() -> LinearHead:
+    """A random linear head that spreads scores by about 1."""
+    generator = torch.Generator().manual_seed(7)
+    return LinearHead(torch.randn(1, SHAPE["hidden_size"], generator=generator) / 8)
+
+
+@dataclass(frozen=True)
+class Served:
+    """An engine that is warm, with a way to score a frame of pairs in the order given."""
+
+    engine: TorchEngine
+
+    def score(self, pairs: list[EncodedPair], explain: bool = False) -> list[Reward]:
+        """The rewards of pairs packed into one frame."""
+        builder = FrameBuilder(self.engine.info().max_frame_tokens)
+        for number, pair in enumerate(pairs):
+            assert builder.try_add(job(number, pair, explain=explain))
+        return list(self.engine.run(builder.build().frame))
+
+
+@cache
+def served(family: str, dtype: torch.dtype = torch.float32) -> Served:
+    """A warm engine, made once a test run."""
+    return Served(warm(family, dtype))
+
+
+def warm(family: str, dtype: torch.dtype = torch.float32) -> TorchEngine:
+    """A fresh engine, as after a restart."""
+    engine = TorchEngine(backbone(family, dtype), head(), EngineOptions(MAX_TOKENS, MAX_TOKENS, num_threads=2))
+    engine.warm_up(lambda words: None)
+    return engine
