@@ -55,9 +55,7 @@ class EncodedRanking:
         return sum(map(len, self.rows))
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_tokens: int
-) -> list[EncodedRanking]:
+def encode(tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_tokens: int) -> list[EncodedRanking]:
     """Render and tokenize rankings; those with a row of more than `max_tokens` are left out."""
     encoded = []
     for ranking in rankings:
@@ -65,9 +63,7 @@ def encode(
         rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
         if max(map(len, rows)) <= max_tokens:
             num_prompt = _num_shared(rows)
-            encoded.append(
-                EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects)
-            )
+            encoded.append(EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects))
     return encoded
 
 
@@ -103,10 +99,10 @@ class Slice:
     """
 
     rows: list[int]
-    ids_ST: Tensor  # noqa: N815 - the dimension suffix names its shape
-    lengths_S: Tensor  # noqa: N815
-    hidden_STH: Tensor  # noqa: N815
-    middle_STH: Tensor  # noqa: N815
+    ids_ST: Tensor
+    lengths_S: Tensor
+    hidden_STH: Tensor
+    middle_STH: Tensor
 
     @property
     def last_SH(self) -> Tensor:  # noqa: N802 - the dimension suffix names its shape

@@ -29,7 +29,7 @@ from training.rankings import Ranking
 from training.tokenizer import texts_of, train_tokenizer
 from training.train import TrainConfig, load_folder, save_folder, train
 
-__all__ = ["FULL", "QUICK", "DemoSize", "build", "demo_model", "main"]
+__all__ = ["FULL", "QUICK", "DemoSize", "build", "demo_model", "evaluate_again", "main"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +148,26 @@ def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = Non
         },
         "build_minutes": round((trained_s - started_s) / 60, 1),
         "versions": _versions(),
-        "evaluation": _evaluate(out, seed, size, rankings, nectar),
+        "evaluation": _evaluate(out, seed, size, nectar),
     }
-    (out / "recipe.json").write_text(
-        json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    _write_recipe(out, recipe)
     return recipe
+
+
+def evaluate_again(out: Path, nectar: Path | None = None) -> dict[str, object]:
+    """Evaluate a folder that was built before and put the new figures into its recipe; weights stay."""
+    recipe: dict[str, object] = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    seed, size = recipe["seed"], recipe["size"]
+    assert isinstance(seed, int)
+    assert isinstance(size, dict)
+    recipe["evaluation"] = _evaluate(out, seed, DemoSize(**size), nectar)
+    _write_recipe(out, recipe)
+    return recipe
+
+
+def _write_recipe(out: Path, recipe: dict[str, object]) -> None:
+    text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
+    (out / "recipe.json").write_text(text, encoding="utf-8")
 
 
 def _data_figures(rankings: list[Ranking], encoded: list[EncodedRanking]) -> dict[str, object]:
@@ -182,14 +196,12 @@ def _versions() -> dict[str, object]:
     }
 
 
-def _evaluate(
-    out: Path, seed: int, size: DemoSize, rankings: list[Ranking], nectar: Path | None
-) -> dict[str, object]:
+def _evaluate(out: Path, seed: int, size: DemoSize, nectar: Path | None) -> dict[str, object]:
     """Evaluate the stored weights; the training split's figure is of rankings that were trained on."""
     score = scorer_of(*load_folder(out))
     found: dict[str, object] = {
         "held_out": evaluate(score, generate(seed, Split.HELD_OUT, size.num_held_out)).as_dict(),
-        "train": evaluate(score, rankings[: size.num_held_out // 2]).as_dict(),
+        "train": evaluate(score, generate(seed, Split.TRAIN, size.num_held_out // 2)).as_dict(),
     }
     if nectar is not None:
         found[nectar.name] = evaluate(score, read_rankings(nectar)).as_dict()
@@ -203,10 +215,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nectar", type=Path, help="Nectar-style JSONL file to evaluate on")
     parser.add_argument("--quick", action="store_true", help="a tiny model in seconds")
+    parser.add_argument("--evaluate-only", action="store_true", help="new figures for a folder built before")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recipe = build(args.seed, args.out, QUICK if args.quick else FULL, args.nectar)
+    if args.evaluate_only:
+        recipe = evaluate_again(args.out, args.nectar)
+    else:
+        recipe = build(args.seed, args.out, QUICK if args.quick else FULL, args.nectar)
     print(json.dumps(recipe["evaluation"], indent=2))
 
 

@@ -78,9 +78,7 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """Give plain values for JSON, rounded to four digits."""
-        rounded: dict[str, object] = json.loads(
-            json.dumps(asdict(self)), parse_float=lambda x: round(float(x), 4)
-        )
+        rounded: dict[str, object] = json.loads(json.dumps(asdict(self)), parse_float=lambda x: round(float(x), 4))
         return rounded
 
 
@@ -119,9 +117,7 @@ def evaluate(score: Scorer, rankings: Iterable[Ranking]) -> Report:
         if ranking.kind:
             by_kind.setdefault(ranking.kind, _Tally()).add(rewards, pairs)
         for defect in sorted(set(ranking.defects)):
-            against = [
-                (i, j) for i, j in pairs if ranking.defects[i] == "none" and ranking.defects[j] == defect
-            ]
+            against = [(i, j) for i, j in pairs if ranking.defects[i] == "none" and ranking.defects[j] == defect]
             if against:
                 by_defect.setdefault(defect, _Tally()).add(rewards, against)
     longer_wins = Accuracy.of(length.rows).accuracy
@@ -159,9 +155,7 @@ def main() -> None:
     """Evaluate from the command line; prints one JSON object."""
     parser = argparse.ArgumentParser(description="Pairwise accuracy of a reward model.")
     parser.add_argument("folder", help="sequence-classification folder")
-    parser.add_argument(
-        "--data", action="append", default=[], help="Nectar-style JSONL file; may be repeated"
-    )
+    parser.add_argument("--data", action="append", default=[], help="Nectar-style JSONL file; may be repeated")
     parser.add_argument("--held-out", type=int, default=0, help="rankings of the generator's held-out split")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generator")
     args = parser.parse_args()

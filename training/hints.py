@@ -40,9 +40,7 @@ class HintHeads(nn.Module):
         # Asked half-way through the layers, so that the later ones can sum the answers up.
         middle_NH = F.layer_norm(piece.middle_STH[is_answer_ST], piece.middle_STH.shape[-1:])
         copies_NO = copies_STO(piece.ids_ST, starts_S)[is_answer_ST].float()
-        copies_N = F.binary_cross_entropy_with_logits(
-            self.copies(middle_NH), copies_NO, reduction="none"
-        ).sum(1)
+        copies_N = F.binary_cross_entropy_with_logits(self.copies(middle_NH), copies_NO, reduction="none").sum(1)
         return defect_N + copies_N
 
 

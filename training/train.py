@@ -170,9 +170,7 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise TypeError(
-            f"{folder} has a {type(tokenizer).__name__}; training needs a fast tokenizer (tokenizer.json)"
-        )
+        raise TypeError(f"{folder} has a {type(tokenizer).__name__}; training needs a fast tokenizer (tokenizer.json)")
     return model, tokenizer
 
 

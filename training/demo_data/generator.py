@@ -134,9 +134,7 @@ class Generator:
 
     def _mixed_task(self, rng: random.Random) -> Task:
         """Draw a question and answers with random words; both are about one topic."""
-        sort = rng.choice(
-            [sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")]
-        )
+        sort = rng.choice([sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")])
         topic = self._lexicon.draw(rng, sort, invented_share=_INVENTED_SHARE)
         wordings = [rng.choice(self._phrases["mixed_question"]), *rng.sample(self._phrases["filler"], 4)]
         question, *sentences = (fill_once(rng, self._lexicon, wording, topic) for wording in wordings)
@@ -195,9 +193,7 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(
-        3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20)
-    )
+    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:

@@ -64,9 +64,7 @@ def _salad(rng: random.Random, lexicon: Lexicon, good: list[str], num_words: int
     words = []
     for _ in range(num_words):
         is_function_word = rng.random() < 0.45
-        words.append(
-            rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts))
-        )
+        words.append(rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts)))
     return words
 
 
