@@ -2,8 +2,8 @@
 
 Rule: every answer is written with exactly one known defect (or none), and a ranking orders answers by
 `answers.WEIGHTS`; equal weights are ties. An answer is thus good if it talks about what the prompt asks,
-gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor rude. Its
-length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
+gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor
+rude. Its length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
 
 The two splits share no question kind, no wording (bank entry or phrase) and no topic word. Everything is a
 function of (seed, split, index). Knows nothing of tokens or models.
@@ -31,11 +31,11 @@ _CHECKABLE_SHARE = 0.25
 """Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
-"""Share of invented topics: a model cannot memorise them and must look for the prompt's words in the answer."""
+"""Share of invented topics: no model can memorise them, so it has to compare answer and prompt."""
 _MANY_TURNS_SHARE = 0.08
 _LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
-_OPEN_DEFECTS = (
+_OPEN_DEFECTS: tuple[Defect, ...] = (
     Defect.UNFINISHED,
     Defect.REPETITIVE,
     Defect.GARBLED,
@@ -44,7 +44,7 @@ _OPEN_DEFECTS = (
     Defect.RUDE,
     Defect.GIBBERISH,
 )
-_CHECKABLE_DEFECTS = (
+_CHECKABLE_DEFECTS: tuple[Defect, ...] = (
     Defect.REPETITIVE,
     Defect.INSULTING,
     Defect.EVASIVE,
@@ -111,7 +111,7 @@ class Generator:
         chance = rng.random()
         if earlier and chance < 0.4:
             return rng.choice(earlier)
-        if chance < 0.6:
+        if chance < 0.65:
             return twin
         return self._open_task(rng)[0]
 
@@ -134,9 +134,7 @@ class Generator:
 
     def _mixed_task(self, rng: random.Random) -> Task:
         """Draw a question and answers with random words; both are about one topic."""
-        sort = rng.choice(
-            [sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")]
-        )
+        sort = rng.choice([sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")])
         topic = self._lexicon.draw(rng, sort, invented_share=_INVENTED_SHARE)
         wordings = [rng.choice(self._phrases["mixed_question"]), *rng.sample(self._phrases["filler"], 4)]
         question, *sentences = (fill_once(rng, self._lexicon, wording, topic) for wording in wordings)
@@ -177,9 +175,11 @@ def generate(seed: int, split: Split, num_rankings: int) -> Iterator[Ranking]:
 def _draw_defects(rng: random.Random, task: Task) -> list[Defect]:
     """Two sound answers, the defects this kind of question is about, and a draw of the others."""
     if task.wrong:
-        fixed, others = [Defect.NONE, Defect.NONE, Defect.WRONG, Defect.WRONG], _CHECKABLE_DEFECTS
+        others = _CHECKABLE_DEFECTS
+        fixed = [Defect.NONE, Defect.NONE, Defect.WRONG, Defect.WRONG]
     else:
-        fixed, others = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC], _OPEN_DEFECTS
+        others = _OPEN_DEFECTS
+        fixed = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC, Defect.OFF_TOPIC]
         if len(task.parts) > 1:
             fixed.append(Defect.INCOMPLETE)
     return fixed + rng.sample(others, NUM_ANSWERS - len(fixed))
@@ -193,9 +193,7 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(
-        3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20)
-    )
+    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:
