@@ -69,7 +69,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_
 
 def _num_shared(rows: list[list[int]]) -> int:
     """Count the leading tokens that all rows share: the prompt, and seldom a first word of all answers."""
-    return next(place for place, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1)
+    columns = enumerate(zip(*rows, strict=False))
+    return next((place for place, column in columns if len(set(column)) > 1), min(map(len, rows)))
 
 
 def shuffled_batches(

@@ -21,6 +21,7 @@ from training.demo_data.answers import WEIGHTS, AnswerWriter, Defect, Task
 from training.demo_data.bank import Entry, Fill, fill_once, load_bank, load_phrases
 from training.demo_data.checkable import kinds_of
 from training.demo_data.lexicon import Lexicon, Split, load_lexicon
+from training.demo_data.rewording import Reworder
 from training.rankings import Ranking
 
 __all__ = ["NUM_ANSWERS", "Generator", "generate"]
@@ -74,10 +75,22 @@ class Generator:
         self._bank: list[Entry] = load_bank(split)
         self._kinds = kinds_of(split)
         self._writer = AnswerWriter(self._lexicon, self._phrases)
+        self._maybe_reworder = self._reworder() if split is Split.TRAIN else None
 
     def ranking(self, index: int) -> Ranking:
         """Draw one ranking: a conversation and seven answers, best first, with kind and defects."""
         rng = random.Random(f"{self._seed}/{self._lexicon.split}/{index}")
+        drawn = self._drawn(rng)
+        if self._maybe_reworder is None or drawn.kind in self._kinds:  # other words would make a right answer wrong
+            return drawn
+        return self._maybe_reworder.reword(rng, drawn)
+
+    def _reworder(self) -> Reworder:
+        sentences = [text for entry in self._bank for part in (entry.questions, *entry.parts) for text in part]
+        carriers = [text for section in ("rude", "evasive") for text in self._phrases[section]]
+        return Reworder.over(self._lexicon, sentences, carriers)
+
+    def _drawn(self, rng: random.Random) -> Ranking:
         is_checkable = rng.random() < _CHECKABLE_SHARE
         task, twin = self._checkable_task(rng) if is_checkable else self._open_task(rng)
         shape = _draw_shape(rng, is_checkable)
