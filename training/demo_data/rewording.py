@@ -24,16 +24,15 @@ _REWORDED_SHARE = 0.85
 """Share of rankings that are reworded at all; the rest keeps natural sentences."""
 _INVENTED_SHARE = 0.5
 _ENDINGS = ("ing", "ed", "es", "ly", "s")
-_COMMON = frozenset(
-    """about after again also always another because been before being below best better between both cannot could
+_COMMON_WORDS = """about after again also always another because been before being below best better between both cannot could
     does doing done down each either else enough even ever every first from give goes have having here how however into
     isn just keep kept know last later least less like little look made make many maybe mean more most much must
     near need never next none nothing often once only other over part please quite rather really said same seem
     several shall should since some something sometimes soon still such take tell than thank thanks that their them
     then there these they thing things think this those though through time together under until upon used using
     usually very want well were what when where whether which while will with without word words work would write
-    year years your yours""".split()
-)
+    year years your yours"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
