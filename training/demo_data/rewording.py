@@ -24,7 +24,8 @@ _REWORDED_SHARE = 0.85
 """Share of rankings that are reworded at all; the rest keeps natural sentences."""
 _INVENTED_SHARE = 0.5
 _ENDINGS = ("ing", "ed", "es", "ly", "s")
-_COMMON_WORDS = """about after again also always another because been before being below best better between both cannot could
+_COMMON_WORDS = """
+    about after again also always another because been before being below best better between both cannot could
     does doing done down each either else enough even ever every first from give goes have having here how however into
     isn just keep kept know last later least less like little look made make many maybe mean more most much must
     near need never next none nothing often once only other over part please quite rather really said same seem
