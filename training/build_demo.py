@@ -46,7 +46,7 @@ class DemoSize:
         intermediate_size: Width of its feed-forward layers.
     """
 
-    num_rankings: int = 6_500
+    num_rankings: int = 10_000
     num_tokenizer_rankings: int = 4_000
     num_held_out: int = 400
     vocab_size: int = 4096

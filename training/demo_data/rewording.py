@@ -20,7 +20,7 @@ from training.rankings import Ranking
 __all__ = ["Reworder"]
 
 _WORD = re.compile(r"[A-Za-z]{4,}")
-_REWORDED_SHARE = 0.85
+_REWORDED_SHARE = 0.7
 """Share of rankings that are reworded at all; the rest keeps natural sentences."""
 _INVENTED_SHARE = 0.5
 _ENDINGS = ("ing", "ed", "es", "ly", "s")
