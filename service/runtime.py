@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from model_store.errors import ModelStoreError
 from service.api.runtime import Runtime
 from service.engine.protocol import Progress
 from service.errors import SettingsError
@@ -20,12 +21,15 @@ async def build_runtime(settings: Settings, observer: Observer, progress: Progre
     """Loads every model of the settings; what was brought up is closed in reverse, also when a later one fails.
 
     Raises:
-        SettingsError: If two models go by one name.
+        SettingsError: If a model cannot be loaded as it is, or two models go by one name.
     """
     async with AsyncExitStack() as open_models:
         models: dict[ModelId, ServedModel] = {}
         for reference in settings.models:
-            model = await load_served_model(reference, settings, observer, progress)
+            try:
+                model = await load_served_model(reference, settings, observer, progress)
+            except ModelStoreError as error:
+                raise SettingsError(str(error), param="models") from error
             open_models.push_async_callback(model.close)
             if model.card.model_id in models:
                 raise SettingsError(f"two models are called {model.card.model_id!r}; serve each once", param="models")

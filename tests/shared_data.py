@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from service.types import Conversation
+from training.nectar import read_rankings
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -18,16 +21,10 @@ def shared_file(*parts: str) -> Path:
     return path
 
 
-def nectar_pairs() -> list[tuple[list[dict[str, str]], str]]:
-    """The 812 (messages, response) pairs of the Nectar sample."""
-    from training.nectar import read_rankings
-
+def nectar_pairs() -> list[Conversation]:
+    """The 812 pairs of the Nectar sample: 116 prompts with 7 answers each."""
     path = shared_file("data", "nectar_dev.jsonl")
-    return [
-        ([{"role": role, "content": content} for role, content in ranking.messages], answer)
-        for ranking in read_rankings(path)
-        for answer in ranking.answers
-    ]
+    return [Conversation(ranking.messages, answer) for ranking in read_rankings(path) for answer in ranking.answers]
 
 
 def read_jsonl(path: Path) -> list[dict[str, object]]:

@@ -50,7 +50,7 @@ ROOM_MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "model_store": frozenset({"model_store"}),
-    "training": frozenset({"training", "model_store"}),
+    "training": frozenset({"training", "model_store", "service.types"}),
     "reward_client/src/reward_client": frozenset({"reward_client"}),
 }
 """What each room may import of ours. Rooms not named here (the composition root, the command line) may import all."""

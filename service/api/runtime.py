@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from service.errors import ModelNotReady, UnknownModel
+from service.errors import ModelNotReady, RewardServiceError, UnknownModel
 from service.observability.observers import Observer
 from service.scoring.protocol import ServedModel
 from service.settings import Settings
@@ -116,7 +116,8 @@ class Startup:
         except Exception as error:
             doing = "shutting down" if self._is_over.is_set() else "start-up"
             self._withdraw(f"{doing} failed: {error}")
-            _logger.exception("%s failed", doing)
+            # One of ours says all a person needs; anything else is a fault of the program, and its place helps.
+            _logger.error("%s failed: %s", doing, error, exc_info=not isinstance(error, RewardServiceError))
             if not self._is_over.is_set():
                 self._on_failure(error)
 

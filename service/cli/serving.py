@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -49,15 +50,22 @@ def run_server(settings: Settings) -> int:
     app = create_app(settings, announced, observers=(LogObserver(),), on_startup_failure=fail)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG, lifespan="on"))
     click.echo(f"reward-server listening on http://{host}:{port}, loading {', '.join(settings.models)}", err=True)
+    _end_quietly_on_signals()
     with listener:
         server.run(sockets=[listener])
     return 1 if failures else 0
 
 
+def _end_quietly_on_signals() -> None:
+    """Makes a told server exit with status 0: uvicorn raises the signal again once it has shut down in order."""
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, lambda number, frame: None)
+
+
 def _spare_the_collector() -> None:
     """Takes models and modules out of garbage collection, and makes it rare.
 
-    With Python's defaults a burst of 4,000 requests spent 0.96 ms of processor time on each at the HTTP edge; so, 0.38 ms.
+    With Python's defaults each of 4,000 requests at once cost 0.96 ms of processor time at the HTTP edge; so, 0.38 ms.
     """
     gc.collect()
     gc.freeze()

@@ -28,7 +28,7 @@ def cut_points(ids: Sequence[int], markers: Sequence[Sequence[int]], chunk_token
     Returns:
         The starts, ascending, the first 0; just `(0,)` for no ids at all.
     """
-    anchors = sorted({0, *(end for end in marker_ends(ids, markers) if end < len(ids))})
+    anchors = sorted({0, *marker_ends(ids, markers)})
     bounds = [*anchors, len(ids)]
     starts = [start for anchor, end in pairwise(bounds) for start in range(anchor, end, chunk_tokens)]
     return tuple(starts) or (0,)

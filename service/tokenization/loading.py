@@ -33,7 +33,7 @@ def load_encoder(
     max_tokens: int,
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
 ) -> PairEncoder:
-    """Loads what is needed to encode pairs for one model; takes a second or two for a large vocabulary.
+    """Loads what is needed to encode pairs for one model; takes some seconds for a large vocabulary.
 
     Args:
         tokenizer_folder: Holds `tokenizer.json`.

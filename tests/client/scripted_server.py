@@ -185,6 +185,8 @@ _FAULTS: dict[str, Callable[..., Answer]] = {
     "both": _changed(lambda results: results[0].update(score=1.0, error={"code": "x"})),
     "missing": _changed(lambda results: results.pop()),
     "doubled": _changed(lambda results: results.append(results[0])),
+    "doubled_in_place": _changed(lambda results: results.__setitem__(-1, results[0])),
+    "nan_in_details": _changed(lambda results: results[0].update(token_values=[float("nan")])),
     "wrong_index": _changed(lambda results: results[-1].update(index=len(results))),
     "wrong_id": _changed(lambda results: results[0].update(id="somebody else's")),
     "no_fingerprint": _no_fingerprint,
@@ -192,5 +194,5 @@ _FAULTS: dict[str, Callable[..., Answer]] = {
     "other_weights": _other_weights,
 }
 
-PASSING_FAULTS = sorted(set(_FAULTS) - {"400", "401", "413", "422", "302", "other_weights"})
+PASSING_FAULTS = sorted(set(_FAULTS) - {"ok", "ignore_pin", "400", "401", "413", "422", "302", "other_weights"})
 """Everything after which a client may still end with all scores right."""

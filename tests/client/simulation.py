@@ -16,7 +16,6 @@ from reward_client._protocol import PairJob
 from reward_client._settings import CallOptions, Limits, RetryPolicy, Settings
 from reward_client._wire import SCORE
 from reward_client.values import PairLike, Result
-
 from tests.client.scripted_server import LOST, Answer, ScriptedServer
 
 MAX_STEPS = 20_000

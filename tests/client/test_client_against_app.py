@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from reward_client.values import Pair
 
 from reward_client import AsyncClient, FingerprintMismatch, PairFailed, TooLarge, Unauthorized, UnknownModel
+from reward_client.values import Pair
 from service.api.app import create_app
 from service.api.runtime import Progress, Runtime
 from service.errors import EmptyPrompt, EngineFailure, InvalidInput

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from reward_client import AsyncClient, Client, DeadlineExceeded, Pair, PairFailed, ServerUnavailable, Unauthorized
+from reward_client._sync import THREAD_NAME
 from tests.client.both import KINDS, QUICK, call, transport_to
 from tests.client.scripted_server import ScriptedServer, crc_score
 
@@ -181,6 +182,31 @@ def test_a_client_shared_by_threads_keeps_their_pairs_apart() -> None:
             thread.join()
 
     assert replies == {n: crc_score({"prompt": "p", "response": f"r {n}"}) for n in range(32)}
+
+
+def test_a_call_that_ended_while_it_waited_for_a_connection_sends_nothing() -> None:
+    server = ScriptedServer()
+    inner = transport_to(server)
+    is_held, is_free = threading.Event(), threading.Event()
+
+    def waiting(request: httpx.Request) -> httpx.Response:
+        is_held.set()
+        is_free.wait()
+        return inner.handle_request(request)
+
+    with Client("http://rewards.test", transport=httpx.MockTransport(waiting), max_connections=1, **QUICK) as client:
+        holder = threading.Thread(target=client.score, args=([("p", "holds the connection")],))
+        holder.start()
+        is_held.wait()
+        with pytest.raises(DeadlineExceeded):
+            client.score([("p", "late")], deadline_s=0.01)
+        is_free.set()
+        holder.join()
+        for thread in threading.enumerate():
+            if thread.name == THREAD_NAME:
+                thread.join()
+
+    assert [request["body"]["pairs"][0]["response"] for request in server.requests] == ["holds the connection"]
 
 
 def test_hundreds_of_calls_at_once_share_the_connections() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from reward_client import ServerUnavailable
 from tests.client.both import KINDS, call
-from tests.client.faulty_http import serving
+from tests.client.faulty_http import dripping, serving
 from tests.client.scripted_server import ScriptedServer, crc_score
 
 PAIRS = [(f"prompt {index // 3}", f"response {index}") for index in range(12)]
@@ -56,6 +56,16 @@ def test_an_attempt_that_hangs_is_given_up_and_made_again(kind: str) -> None:
 
         with pytest.raises(ServerUnavailable, match=r"no whole reply .* within 0\.05 s") as raised:
             call(kind, "score", PAIRS, url=url, client=client)
+
+    assert raised.value.code == "timeout"
+
+
+@both_kinds
+def test_a_reply_that_drips_without_end_is_given_up(kind: str) -> None:
+    client = {"attempt_timeout_s": 0.1, "retry_for_s": 0.1}
+
+    with dripping() as url, pytest.raises(ServerUnavailable) as raised:
+        call(kind, "score", PAIRS, url=url, client=client)
 
     assert raised.value.code == "timeout"
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from reward_client import InvalidPair, Pair
 from reward_client._pairs import EncodedPair, as_pair, encode, grouped_order
 from reward_client._settings import Limits
 from reward_client._splitting import take_request
-
-from reward_client import InvalidPair, Pair
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from reward_client import errors
 from reward_client._exchange import Lost, Reply
 from reward_client._settings import CallOptions
 from reward_client.values import Pair, Result
-
-from reward_client import errors
 from tests.client.scripted_server import LOST, PASSING_FAULTS, Answer, ScriptedServer, crc_score
 from tests.client.simulation import Simulation, make_job, make_plain
 
@@ -97,6 +97,14 @@ def test_a_passing_fault_is_tried_again_and_never_becomes_a_number(fault: str, i
     simulation = world("ok", fault)
 
     assert scores(simulation.run(make_job(is_streaming=is_streaming), PAIRS)) == expected(PAIRS)
+
+
+@pytest.mark.parametrize("fault", PASSING_FAULTS)
+def test_a_faulty_reply_is_not_taken_even_where_its_numbers_happen_to_be_right(fault: str) -> None:
+    simulation = world(fault)
+
+    assert scores(simulation.run(make_job(max_pairs=10), PAIRS)) == expected(PAIRS)
+    assert len(simulation.sent) == 2
 
 
 @pytest.mark.parametrize(
@@ -197,13 +205,35 @@ def test_during_an_outage_only_a_handful_of_requests_try() -> None:
     assert len({json.loads(body)["pairs"][0]["prompt"] for body in tried}) == 3
 
 
+def test_a_server_that_is_gone_fails_all_pairs_after_one_outage_not_one_outage_each() -> None:
+    simulation = world(afterwards="lost")
+    pairs = [(f"prompt {index}", "response") for index in range(400)]
+
+    results = simulation.run(make_job(options=RETURN, timeout_s=math.inf), pairs)
+
+    assert {result.error.code for result in results if result.error is not None} == {"unreachable"}
+    assert len(results) == 400
+    assert simulation.now < 1160.0
+
+
+def test_a_request_is_not_given_up_while_it_makes_progress() -> None:
+    simulation = world(*["some_pairs_fail"] * 6)
+    pairs = [("prompt", f"response {index}") for index in range(64)]
+
+    results = simulation.run(make_job(max_pairs=64, retry_for_s=1.0), pairs)
+
+    assert scores(results) == expected(pairs)
+
+
 def test_retry_after_holds_back_every_request_of_the_call() -> None:
     simulation = world("503_retry_after")
 
-    simulation.run(make_job(max_requests=1), PAIRS)
+    simulation.run(make_job(max_pairs=1, max_requests=2), PAIRS)
 
-    (first_at, _), (second_at, _), *_ = simulation.sent
-    assert second_at - first_at >= 7.0
+    waits_s = [at - 1000.0 for at, _ in simulation.sent]
+    assert len(waits_s) == 11
+    assert not [wait_s for wait_s in waits_s if 2.0 < wait_s < 7.0]  # a reply takes at most two simulated seconds
+    assert max(waits_s) >= 7.0
 
 
 def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:

@@ -8,14 +8,14 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from reward_client import Client, PairError, PairFailed, Result, ScoreReply, errors
 from reward_client._exchange import Failure, Reply
 from reward_client._failures import read_failure
 from reward_client._ndjson import LineBuffer
 from reward_client._ranking import after_failure, ranked
 from reward_client._retry import RetryState
 from reward_client._settings import CallOptions, RetryPolicy, Settings
-
-from reward_client import Client, PairError, PairFailed, Result, ScoreReply, errors
 
 FAILED = Result(index=1, id="b", error=PairError("too_long", "9 tokens; allowed: 8"))
 

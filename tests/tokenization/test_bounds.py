@@ -44,6 +44,15 @@ def test_further_turns_of_any_kind_stay_within_the_bound(chatml: Path, turns: li
     assert len(encoder.encode(pair).ids) <= encoder.upper_bound_tokens(pair)
 
 
+def test_control_tokens_of_the_template_are_within_the_bound(chatml: Path) -> None:
+    jinja = "{% for m in messages %}" + "<|im_start|>" * 9 + "{{ m.content }}{% endfor %}"
+    encoder = tiny.encoder(chatml, jinja=jinja)
+    pair = tiny.say("𝕏", "𝕏")  # unknown to the vocabulary: a token for each of four bytes
+
+    assert len(encoder.encode(pair).ids) == 27
+    assert encoder.upper_bound_tokens(pair) >= 27
+
+
 def test_ids_are_counted_exactly(chatml: Path) -> None:
     assert tiny.encoder(chatml).upper_bound_tokens(TokenIds((1, 2), (3,))) == 3
 

@@ -86,6 +86,11 @@ class TestOneConversationOneEncoding:
         assert encoder.encode(CHAT).ended is None
         assert encoder.encode(RenderedText("Hello")).ended is None
 
+    def test_rendered_text_that_shows_no_response_counts_as_prompt(self, llama2: Path) -> None:
+        encoded = tiny.encoder(llama2).encode(RenderedText("Hello there"))
+
+        assert (encoded.prompt_tokens, encoded.response_tokens) == (len(encoded.ids), 0)
+
     def test_an_empty_response_is_encoded(self, any_folder: Path) -> None:
         encoded = tiny.encoder(any_folder).encode(tiny.say("Hello", ""))
 

@@ -70,6 +70,13 @@ class TestTheClone:
             assert tokenizer.encode("<s>").ids == [4]
             assert clone.encode("<s>").ids == [3, 2]
 
+    def test_keeps_the_unknown_token_at_its_id(self) -> None:
+        tokenizer = Tokenizer(models.BPE(vocab={"<unk>": 0, "a": 1}, merges=[], unk_token="<unk>"))
+        names = {"<unk>": "<1x>"}
+        clone = Tokenizer.from_str(json.dumps(rename_control_tokens(json.loads(tokenizer.to_str()), names)))
+
+        assert clone.encode("a文").ids == tokenizer.encode("a文").ids == [1, 0]
+
     def test_says_what_is_wrong_with_a_file_it_does_not_understand(self) -> None:
         with pytest.raises(TypeError, match=r"tokenizer\.json holds a str where a list belongs"):
             rename_control_tokens({"added_tokens": "none", "model": {}}, {})
@@ -135,6 +142,16 @@ class TestUserText:
 
         encoded = encoder.encode(tiny.say("Hello <turn>assistant: Hi", "Hi"))
         assert encoded.ids.count(tokenizer.token_to_id("<turn>")) == 2
+
+    def test_an_eos_that_its_file_does_not_call_special_is_a_control_token(self, tmp_path: Path) -> None:
+        folder = tiny.write_chatml(tmp_path, eos_token="<stop>")
+        tokenizer = tiny.raw(folder)
+        tokenizer.add_tokens([AddedToken("<stop>", normalized=False)])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        jinja = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+
+        encoded = tiny.encoder(folder, jinja=jinja).encode(tiny.say("Hello <stop>", "Hi"))
+        assert encoded.ids.count(tiny.id_of(folder, "<stop>")) == 2
 
     def test_a_control_token_that_matches_other_spellings_is_escaped_in_all_of_them(self, tmp_path: Path) -> None:
         """A token compared after normalisation (NFKC here) also matches full-width letters."""

@@ -36,6 +36,17 @@ class BrokenEncoder(GatedEncoder):
         raise RuntimeError("a fault of ours")
 
 
+class MeetingEncoder(GatedEncoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate.set()
+        self.barrier = threading.Barrier(2, timeout=60)
+
+    def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
+        self.barrier.wait()
+        return super().encode_many(pairs, truncation)
+
+
 async def test_replies_are_those_of_the_encoder_in_the_order_given(chatml: Path) -> None:
     encoder = tiny.encoder(chatml, max_tokens=4096)
     pairs: list[PairInput] = [tiny.say(f"Hello {number % 3} " + "tide " * 300, f"Hi {number}") for number in range(90)]
@@ -103,6 +114,16 @@ async def test_a_small_request_does_not_wait_for_all_of_a_big_one() -> None:
     assert encoder.calls.index(list(small)) == 1
 
 
+async def test_slices_of_one_request_run_on_several_threads_at_once() -> None:
+    """Each slice waits for another one: one after the other they would break the barrier."""
+    encoder = MeetingEncoder()
+    pool = TokenizerPool(encoder, num_threads=2)
+    pairs = [tiny.say("x" * (SLICE_CHARS + 1) + str(number)) for number in range(4)]
+
+    assert len(await pool.encode_many(pairs, Truncation.ERROR)) == 4
+    pool.close()
+
+
 async def test_a_fault_of_ours_reaches_the_caller() -> None:
     pool = TokenizerPool(BrokenEncoder(), num_threads=1)
 
@@ -124,6 +145,12 @@ def test_slices_keep_groups_together_wherever_their_pairs_stand() -> None:
     ]
 
     assert slice_pairs(pairs, 12) == [[0, 2], [1, 3]]
+
+
+def test_a_short_group_is_not_cut_where_a_slice_is_full() -> None:
+    pairs = [tiny.say("c" * 5, "x" * 5), tiny.say("a" * 5, "x"), tiny.say("a" * 5, "y")]
+
+    assert slice_pairs(pairs, 12) == [[0, 1, 2]]
 
 
 def test_a_group_longer_than_a_slice_is_spread_over_several() -> None:

@@ -63,6 +63,10 @@ def test_an_appended_eos_is_a_closing_token_and_a_removed_one_is_not() -> None:
     assert apply_eos(closed, EOS, EosPolicy.NONE).closing_tokens == 0
 
 
+def test_a_removed_eos_leaves_no_token_counted_that_is_not_there() -> None:
+    assert apply_eos(Sections((5, EOS), prompt_tokens=2), EOS, EosPolicy.NONE) == Sections((5,), prompt_tokens=1)
+
+
 def test_the_longest_known_header_and_closing_count() -> None:
     parts = split_sections(
         (1, 5, 90, 91, 20, 80, 81), 4, bos_id=BOS, headers=[(91,), (90, 91)], closings=[(81,), (80, 81), (7, 8)]

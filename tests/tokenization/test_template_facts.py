@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
+from service.tokenization.rendering import Rendering
+from service.tokenization.samples import Sample
+from service.tokenization.template_facts import TemplateFacts, learn_template
+from service.tokenization.tokenized import TokenizedText
 from tests.tokenization import tiny_tokenizers as tiny
 
 
@@ -57,12 +62,36 @@ def test_what_is_only_offered_for_generating_opens_no_turn(chatml: Path) -> None
     assert _texts(chatml, tiny.encoder(chatml, jinja=jinja).facts.markers) == ["<|im_start|>assistant\n"]
 
 
-def test_a_marker_whose_end_always_merges_is_cut_before_the_merge(llama2: Path) -> None:
-    jinja = "{% for m in messages %}{{ 'Q: ' if m.role == 'user' else '\nA: ' }}{{ m.content }}{% endfor %}"
-    facts = tiny.encoder(llama2, jinja=jinja, cut_after=("A: ",)).facts
+def _sample(text: str, pieces: list[str], response_at: int) -> Sample:
+    """A sample made by hand: each piece is a token, its id is that of its first character."""
+    ends = list(accumulate(len(piece) for piece in pieces))
+    spans = list(zip([0, *ends], ends, strict=False))
+    tokens = TokenizedText(tuple(ord(piece[0]) + len(piece) for piece in pieces), spans)
+    return Sample(Rendering(text, text, response_at), tokens, response_at, len(text), "")
 
-    assert {text.strip() for text in _texts(llama2, facts.markers)} <= {"A", "A:", ":"}
-    assert facts.markers
+
+def _learn(samples: list[Sample], *cut_after: str) -> TemplateFacts:
+    return learn_template(
+        samples, cut_after=cut_after or ("A:",), disguise=str, control_ids=frozenset(), bos_text=None, eos_id=None
+    )
+
+
+WHOLE = _sample("qA:x", ["q", "A:", "x"], 3)
+MERGED = _sample("qA:(", ["q", "A", ":("], 3)
+
+
+def test_a_part_of_a_marker_is_not_cut_after_where_whole_ones_exist() -> None:
+    assert _learn([WHOLE, MERGED]).markers == (WHOLE.tokens.ids[1:2],)
+
+
+def test_a_marker_whose_end_always_merges_is_cut_before_the_merge() -> None:
+    assert _learn([MERGED]).markers == (MERGED.tokens.ids[1:2],)
+
+
+def test_the_header_is_that_of_the_turn_that_is_scored() -> None:
+    sample = _sample("B:xA:y", ["B:", "x", "A:", "y"], 5)
+
+    assert _learn([sample], "A:", "B:").headers == (sample.tokens.ids[2:3],)
 
 
 @pytest.mark.parametrize("eos", ["</s>", None])

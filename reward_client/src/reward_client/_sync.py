@@ -19,6 +19,7 @@ from reward_client._ndjson import LineBuffer
 from reward_client._settings import KEEPALIVE_EXPIRY_S, LONGEST_WAIT_S, Settings
 
 T = TypeVar("T")
+THREAD_NAME = "reward-client attempt"
 Transport = httpx.BaseTransport
 if TYPE_CHECKING:
     Inbox = queue.SimpleQueue[Union[Event, Exception]]
@@ -50,7 +51,8 @@ class SyncDriver:
                 exchange.tick(monotonic())
                 fill()
                 for send in exchange.take_sends(monotonic()):
-                    threading.Thread(target=self._attempt, args=(send, inbox, is_over), daemon=True).start()
+                    arguments = (send, inbox, is_over)
+                    threading.Thread(target=self._attempt, args=arguments, name=THREAD_NAME, daemon=True).start()
                 results = exchange.take_results()
                 yield from results
                 if exchange.is_done:

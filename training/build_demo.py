@@ -1,0 +1,191 @@
+"""Rebuilds the demo reward model: `python -m training.build_demo --seed 0 --out model_store/weights/demo`.
+
+Generator, tokenizer, training and evaluation in one run, with a `recipe.json` beside the weights that says
+how they came about and what they reach. All figures are of the weights as stored: rounded to bf16, loaded
+again.
+Bits of the weights depend on processor and torch version; tokenizer and data do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+from training.batches import EncodedRanking, encode
+from training.demo_data.generator import generate
+from training.demo_data.lexicon import Split
+from training.evaluate import evaluate, scorer_of
+from training.nectar import read_rankings
+from training.rankings import Ranking
+from training.tokenizer import texts_of, train_tokenizer
+from training.train import TrainConfig, load_folder, save_folder, train
+
+__all__ = ["FULL", "QUICK", "DemoSize", "build", "demo_model", "main"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSize:
+    """How large the demo is: data, tokenizer and model.
+
+    Attributes:
+        num_rankings: Training rankings.
+        num_tokenizer_rankings: How many of them the tokenizer is trained on.
+        num_held_out: Held-out rankings that are evaluated.
+        vocab_size: Most entries of the tokenizer.
+        hidden_size: Width of the model; heads are 32 wide.
+        num_layers: Depth of the model.
+        intermediate_size: Width of its feed-forward layers.
+    """
+
+    num_rankings: int = 14_000
+    num_tokenizer_rankings: int = 6_000
+    num_held_out: int = 1_000
+    vocab_size: int = 4096
+    hidden_size: int = 192
+    num_layers: int = 6
+    intermediate_size: int = 512
+
+
+FULL = DemoSize()
+QUICK = DemoSize(
+    num_rankings=48,
+    num_tokenizer_rankings=48,
+    num_held_out=8,
+    vocab_size=512,
+    hidden_size=64,
+    num_layers=2,
+    intermediate_size=128,
+)
+"""Seconds instead of minutes: shows that the pipeline runs, not that the model is good."""
+
+TRAINING = TrainConfig(num_epochs=1, batch_tokens=2400, peak_lr=1.5e-3)
+
+
+def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSequenceClassification:
+    """Make the untrained demo model: a small Llama with a one-number head, read at the last token."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.hidden_size // 32,
+        num_key_value_heads=2,
+        intermediate_size=size.intermediate_size,
+        max_position_embeddings=4096,
+        num_labels=1,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForSequenceClassification(config)
+
+
+def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = None) -> dict[str, object]:
+    """Build the demo model into a folder.
+
+    Args:
+        seed: Decides data, tokenizer, initial weights and order.
+        out: Folder to write; made if need be.
+        size: How large.
+        nectar: A Nectar-style file to report an accuracy on as well.
+
+    Returns:
+        The recipe, as written to `recipe.json`.
+    """
+    started_s = time.monotonic()
+    rankings = list(generate(seed, Split.TRAIN, size.num_rankings))
+    tokenizer = train_tokenizer(texts_of(rankings[: size.num_tokenizer_rankings]), size.vocab_size)
+    config = replace(TRAINING, seed=seed)
+    encoded = encode(tokenizer, rankings, config.max_tokens)
+    torch.manual_seed(seed)
+    model = demo_model(size, tokenizer)
+    losses = train(model, encoded, config)
+    trained_s = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    save_folder(model, tokenizer, out)
+    recipe: dict[str, object] = {
+        "command": f"python -m training.build_demo --seed {seed} --out {out}",
+        "seed": seed,
+        "size": asdict(size),
+        "training": asdict(config),
+        "data": _data_figures(rankings, encoded),
+        "num_parameters": sum(weights.numel() for weights in model.parameters()),
+        "loss": {
+            "first_50_steps": _mean(losses[:50]),
+            "last_50_steps": _mean(losses[-50:]),
+            "steps": len(losses),
+        },
+        "build_minutes": round((trained_s - started_s) / 60, 1),
+        "versions": _versions(),
+        "evaluation": _evaluate(out, seed, size, rankings, nectar),
+    }
+    (out / "recipe.json").write_text(
+        json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    return recipe
+
+
+def _data_figures(rankings: list[Ranking], encoded: list[EncodedRanking]) -> dict[str, object]:
+    digest = hashlib.sha256()
+    for ranking in rankings:
+        digest.update(repr(ranking).encode())
+    return {
+        "num_rankings": len(encoded),
+        "num_tokens": sum(ranking.num_tokens for ranking in encoded),
+        "longest_row_tokens": max(len(row) for ranking in encoded for row in ranking.rows),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return round(sum(values) / len(values), 4)
+
+
+def _versions() -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _evaluate(
+    out: Path, seed: int, size: DemoSize, rankings: list[Ranking], nectar: Path | None
+) -> dict[str, object]:
+    """Evaluate the stored weights; the training split's figure is of rankings that were trained on."""
+    score = scorer_of(*load_folder(out))
+    found: dict[str, object] = {
+        "held_out": evaluate(score, generate(seed, Split.HELD_OUT, size.num_held_out)).as_dict(),
+        "train": evaluate(score, rankings[: size.num_held_out // 2]).as_dict(),
+    }
+    if nectar is not None:
+        found[nectar.name] = evaluate(score, read_rankings(nectar)).as_dict()
+    return found
+
+
+def main() -> None:
+    """Build from the command line."""
+    parser = argparse.ArgumentParser(description="Rebuild the demo reward model.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--nectar", type=Path, help="Nectar-style JSONL file to evaluate on")
+    parser.add_argument("--quick", action="store_true", help="a tiny model in seconds")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    recipe = build(args.seed, args.out, QUICK if args.quick else FULL, args.nectar)
+    print(json.dumps(recipe["evaluation"], indent=2))
+
+
+if __name__ == "__main__":
+    main()

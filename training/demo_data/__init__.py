@@ -1,0 +1,1 @@
+"""Synthetic seven-wise rankings for the demo reward model: words, questions, defects, generator."""
