@@ -29,7 +29,8 @@ COPY deploy/healthcheck.py /opt/reward-server/healthcheck.py
 # Weights to bake: a folder under models/ in the build context, and the name under which it is served by default.
 ARG MODEL_FOLDER=deploy/no-model
 ARG MODEL_NAME=""
-COPY ${MODEL_FOLDER} /models/${MODEL_NAME}
+# Owned by the user who reads it: training writes weights that only their owner may read.
+COPY --chown=10001:10001 ${MODEL_FOLDER} /models/${MODEL_NAME}
 # Only /tmp is written to, so that the root file system can be read-only. The user has no entry in /etc/passwd:
 # libraries that ask who they are read LOGNAME.
 ENV PATH=/opt/reward-server/bin:/usr/local/bin:/usr/bin:/bin \

@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format clean
+.PHONY: help setup serve test test-system check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -42,6 +42,10 @@ check: setup ## formatting, lint and types
 format: setup ## rewrite files to the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+test-system: setup ## the page in a real browser, the image in a real build: installs Debian packages if run as root
+	deploy/install-system-packages.sh
+	$(BIN)/python -m pytest -m system tests/system
 
 test-gpu: setup ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

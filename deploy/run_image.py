@@ -8,6 +8,7 @@ It ends in one JSON line of what was seen; anything else than what should be see
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,9 @@ READY_TIMEOUT_S = 120
 """Loading a small checkpoint takes seconds; the rest is for a machine that is busy with other things."""
 
 STOP_TIMEOUT_S = 30
+
+SETPRIV, CHROOT = shutil.which("setpriv") or "/usr/bin/setpriv", shutil.which("chroot") or "/usr/sbin/chroot"
+"""Found here, because they run with the image's PATH."""
 
 URL = "http://127.0.0.1:8000"
 
@@ -41,7 +45,7 @@ class Image:
     def command(self, argv: Sequence[str], *, user: str | None = None) -> list[str]:
         """The command that runs `argv` inside, as the image's user unless another is named."""
         return [
-            *("setpriv", "--no-new-privs", "chroot", f"--userspec={user or self.config['User']}", str(self.root)),
+            *(SETPRIV, "--no-new-privs", CHROOT, f"--userspec={user or self.config['User']}", str(self.root)),
             *("env", f"--chdir={self.config['WorkingDir']}", *argv),
         ]
 
@@ -49,9 +53,7 @@ class Image:
         """The image's environment and nothing of this machine's, plus what the caller sets."""
         return dict(line.split("=", 1) for line in self.config["Env"]) | more
 
-    def run(
-        self, argv: Sequence[str], *, user: str | None = None, **more: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: Sequence[str], *, user: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         """Runs a short command inside and returns how it ended."""
         command = self.command(argv, user=user)
         return subprocess.run(command, env=self.environment(**more), capture_output=True, text=True, timeout=60)
@@ -100,7 +102,8 @@ def serving(image: Image, arguments: Sequence[str] = (), **environment: str) -> 
     try:
         yield wait_until_healthy(image, server)
         server.terminate()
-        server.wait(STOP_TIMEOUT_S)
+        status = server.wait(STOP_TIMEOUT_S)
+        expect(status == 0, f"told to stop, the server ended with {status}")
     finally:
         server.kill()
         server.wait()
@@ -135,9 +138,9 @@ def check_refusals(image: Image) -> None:
     expect(not image.is_healthy(), "the health check passes with no server there")
 
 
-def main(root: Path, config: Path, model: Path) -> None:
+def main(root: Path, inspected: Path, model: Path) -> None:
     """Runs the image three times: without a key, with a key and the baked model, and with a mounted one."""
-    image = Image(root, json.loads(config.read_text(encoding="utf-8")))
+    image = Image(root, json.loads(inspected.read_text(encoding="utf-8"))["Docker"]["config"])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=30)
     mount_read_only(root)
     check_refusals(image)
