@@ -13,10 +13,10 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-system check format clean
+.PHONY: help setup serve test test-system check docs format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## virtual environment in .venv with pinned dependencies
 
@@ -34,10 +34,14 @@ serve: setup ## start the server: PORT=8000 MODEL=demo
 test: setup ## the tests that need PyPI only
 	$(BIN)/python -m pytest
 
-check: setup ## formatting, lint and types
+check: setup ## formatting, lint, types, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+
+docs: setup ## rewrite the generated blocks of the pages in docs/
+	$(BIN)/python -m docs.generate
 
 format: setup ## rewrite files to the project's format
 	$(BIN)/ruff format .
@@ -47,8 +51,15 @@ test-system: setup ## the page in a real browser, the image in a real build: ins
 	deploy/install-system-packages.sh
 	$(BIN)/python -m pytest -m system tests/system
 
+# pytest ends with 5 where no test is marked so: there is nothing to run yet, and that is said.
+test-clients: setup ## conformance with real client packages (none written yet)
+	$(BIN)/python -m pytest -m clients || test $$? -eq 5
+
 test-gpu: setup ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+soak: setup ## the tests that take a long time
+	$(BIN)/python -m pytest -m soak
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

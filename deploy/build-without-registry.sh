@@ -54,7 +54,7 @@ import_base() {
 stage_context() {
     # What a clean checkout holds, plus the stand-in model; .dockerignore does its work on top.
     mkdir -p "$work/context/models"
-    (cd "$repo" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/context")
+    (cd "$repo" && git ls-files -z --deduplicate --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/context")
     cp -r "$model" "$work/context/models/baked"
     mkdir "$work/mounted"
     cp -r "$model" "$work/mounted/by-hand"
@@ -81,11 +81,15 @@ run_image() {
         python3 "$repo/deploy/run_image.py" "$root" "$work/config.json" "$work/mounted/by-hand"
 }
 
-if [ -f "$base_tar" ]; then say "base kept from an earlier run: $base_tar"; else make_base; say "base made with debootstrap"; fi
-import_base
-say "base imported"
-stage_context
-build
-say "image built"
-run_image
-say "image runs"
+main() {
+    if [ -f "$base_tar" ]; then say "base kept from an earlier run: $base_tar"; else make_base; say "base made with debootstrap"; fi
+    import_base
+    say "base imported"
+    stage_context
+    build
+    say "image built"
+    run_image
+    say "image runs"
+}
+
+main

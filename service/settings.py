@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto",
         min_length=1,
-        description="auto, cpu, cuda:0, or several such as cuda:0,cuda:1. Part of the fingerprint.",
+        description="auto (the first CUDA device, else cpu), cpu, or cuda:0; one for each process. "
+        "Part of the fingerprint.",
     )
     threads: int | None = Field(
         None,

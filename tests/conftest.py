@@ -1,9 +1,16 @@
 """Set-up for all tests: deterministic math before anything imports torch, and no model hub."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 from service.numeric_mode import set_deterministic_math
 
 set_deterministic_math(os.environ)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+_client = importlib.util.find_spec("reward_client")
+if _client is None or _client.origin is None:  # the folder of that name is no package: it is not installed
+    sys.path.insert(0, str(Path(__file__).parents[1] / "reward_client" / "src"))

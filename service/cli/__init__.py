@@ -65,8 +65,8 @@ def main() -> None:
 def _known_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is all a person needs; of other packages only if they were imported."""
     known: list[type[Exception]] = [RewardServiceError]
-    if "model_store.errors" in sys.modules:
-        known.append(sys.modules["model_store.errors"].ModelStoreError)
-    if "reward_client" in sys.modules:
-        known.append(sys.modules["reward_client"].RewardServerError)
+    for module, name in (("model_store.errors", "ModelStoreError"), ("reward_client", "RewardServerError")):
+        error = getattr(sys.modules.get(module), name, None)
+        if error is not None:
+            known.append(error)
     return tuple(known)

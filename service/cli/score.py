@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ def _where_options(command: _Command) -> _Command:
     for option in (
         click.option("--url", help="A running server; without it the model is loaded into this process."),
         click.option("--model", help="Which model: of the server, or (default demo) to load here."),
-        click.option("--api-key", envvar="REWARD_SERVER_API_KEY", help="Key of the server at --url."),
+        click.option("--api-key", envvar="REWARD_API_KEY", help="Key of the server at --url. [REWARD_API_KEY]"),
         click.option("--truncation", type=_TRUNCATION, default="error", show_default=True, help="For long pairs."),
         settings_flags(LOCAL_ENGINE),
     ):
@@ -51,7 +50,7 @@ def score(source: Path, output: Path, truncation: str, **where: Any) -> None:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     console = Console(stderr=True)
 
-    async def run() -> int:
+    async def run() -> None:
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("", total=None, rate="")
 
@@ -63,14 +62,12 @@ def score(source: Path, output: Path, truncation: str, **where: Any) -> None:
                 tally = await score_file(
                     client, source, output, model=_served_name(where), truncation=truncation, on_progress=show
                 )
-        failed = tally.num_pairs - tally.num_resumed - tally.num_scored
         console.print(
-            f"{output}: {tally.num_pairs} pairs, {tally.num_scored} scored now, {tally.num_resumed} found from an "
-            f"earlier run, {failed} with an error"
+            f"{output}: {tally.num_pairs} pairs: {tally.num_scored} scored, {tally.num_failed} with an error, "
+            f"{tally.num_resumed} found from an earlier run"
         )
-        return 0
 
-    sys.exit(asyncio.run(run()))
+    asyncio.run(run())
 
 
 @click.command()

@@ -89,6 +89,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _ready_line(runtime: Runtime, host: str, port: int) -> str:
+    """What is said once the models are up: where they answer, or why they do not score."""
+    health = runtime.health()
+    if not health.is_ready:
+        return f"reward-server at http://{host}:{port} is NOT ready: {health.reason}"
     cards = [model.card for model in runtime.models.values()]
     names = ", ".join(f"model {card.model_id}, fingerprint {card.fingerprint}" for card in cards)
     return f"reward-server ready on http://{host}:{port} ({names})"

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_client import AsyncClient, Pair, Result
+from reward_client import AsyncClient, ModelInfo, Pair, Result, ServerUnavailable
 from service.jobs.input_file import BadLine, InputFile
 from service.jobs.journal import Journal
 
-WINDOW_PAIRS = 1024
-"""Pairs between two writes of the journal: what a kill costs at most, and enough to fill frames."""
-
-WINDOWS_AT_ONCE = 2
-"""The next window is under way while one is finished and written, so that the engine does not wait."""
+WRITE_EVERY_S = 1.0
+"""Time between two writes of the journal: what a kill costs at most, besides what was under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How a job ended."""
+    """How a job ended: pairs in the file, and of those how many were scored, had an error, or were found done."""
 
     num_pairs: int
     num_scored: int
+    num_failed: int
     num_resumed: int
 
 
@@ -49,57 +48,74 @@ async def score_file(
     """
     file = await asyncio.to_thread(InputFile, source)
     served = await _find(client, model)
-    job = {"input": file.sha256, "fingerprint": served.fingerprint, "truncation": truncation}
+    job = {"input": file.sha256, "fingerprint": served.fingerprint or "", "truncation": truncation}
     with closing(Journal(output, job)) as journal:
         num_resumed = len(journal)
-        num_failed = 0
         todo = [index for index in file.order() if index not in journal]
+        work = _Work(file, todo, journal, lambda: on_progress(len(journal), len(file)))
         on_progress(len(journal), len(file))
-        async for results in _score_windows(client, file, todo, served.id, served.fingerprint, truncation):
-            journal.append(results)
-            num_failed += sum("error" in result for result in results)
-            on_progress(len(journal), len(file))
+        results = client.stream(
+            work.pairs(), on_error="return", model=served.id, truncation=truncation, fingerprint=served.fingerprint
+        )
+        await work.write(results)
         await asyncio.to_thread(journal.finish)
-    return Tally(len(file), len(todo) - num_failed, num_resumed)
+    return Tally(len(file), len(todo) - work.num_failed, work.num_failed, num_resumed)
 
 
-async def _find(client: AsyncClient, model: str | None) -> Any:
+async def _find(client: AsyncClient, model: str | None) -> ModelInfo:
     """The served model of this name, or the first."""
     models = await client.models()
     return next((served for served in models if model in (None, served.id)), models[0])
 
 
-async def _score_windows(
-    client: AsyncClient, file: InputFile, todo: list[int], model: str, fingerprint: str, truncation: str
-) -> Any:
-    """Results of each window, a few windows under way at a time."""
-    running: list[asyncio.Task[list[dict[str, Any]]]] = []
-    try:
-        for window in _windows(todo):
-            pairs = list(file.read(window))
-            running.append(asyncio.create_task(_score_window(client, pairs, model, fingerprint, truncation)))
-            if len(running) >= WINDOWS_AT_ONCE:
-                yield await running.pop(0)
-        while running:
-            yield await running.pop(0)
-    finally:
-        for task in running:
-            task.cancel()
+class _Work:
+    """The pairs still to do, and what became of them, in the order in which they were handed to the client."""
 
+    def __init__(self, file: InputFile, todo: list[int], journal: Journal, on_write: Callable[[], None]) -> None:
+        self.num_failed = 0
+        self._file = file
+        self._todo = todo
+        self._journal = journal
+        self._on_write = on_write
+        self._sent: list[int] = []
+        self._unwritten: list[dict[str, Any]] = []
 
-def _windows(todo: list[int]) -> Iterator[list[int]]:
-    return (todo[start : start + WINDOW_PAIRS] for start in range(0, len(todo), WINDOW_PAIRS))
+    def pairs(self) -> Iterator[Pair]:
+        """Every pair to be sent; lines that hold none are answered on the way."""
+        for index, pair in self._file.read(self._todo):
+            if isinstance(pair, BadLine):
+                self._add(_refused(index, pair))
+            else:
+                self._sent.append(index)
+                yield pair
 
+    async def write(self, results: Any) -> None:
+        """Takes results as they finish and writes them every now and then.
 
-async def _score_window(
-    client: AsyncClient, lines: list[tuple[int, Pair | BadLine]], model: str, fingerprint: str, truncation: str
-) -> list[dict[str, Any]]:
-    good = [(index, pair) for index, pair in lines if isinstance(pair, Pair)]
-    bad = [_refused(index, error) for index, error in lines if isinstance(error, BadLine)]
-    reply = await client.score(
-        [pair for _, pair in good], on_error="return", model=model, truncation=truncation, fingerprint=fingerprint
-    )
-    return bad + [_row(index, result) for (index, _), result in zip(good, reply.results, strict=True)]
+        Raises:
+            ServerUnavailable: If a pair failed in a way that may pass: it is left for the next run.
+        """
+        written_s = time.monotonic()
+        try:
+            async with aclosing(results):
+                async for result in results:
+                    if result.error is not None and result.error.retryable:
+                        raise ServerUnavailable(f"{result.error.message}; what is finished is kept: run it again")
+                    self._add(_row(self._sent[result.index], result))
+                    if time.monotonic() - written_s >= WRITE_EVERY_S:
+                        self._flush()
+                        written_s = time.monotonic()
+        finally:
+            self._flush()
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self.num_failed += "error" in row
+        self._unwritten.append(row)
+
+    def _flush(self) -> None:
+        self._journal.append(self._unwritten)
+        self._unwritten = []
+        self._on_write()
 
 
 def _refused(index: int, error: BadLine) -> dict[str, Any]:

@@ -45,10 +45,10 @@ async def scores(model: LoadedModel, pairs: Sequence[PairInput], **options: Any)
 @pytest.fixture(scope="session", params=FAMILIES)
 def family_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of each family."""
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / request.param, request.param)
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / request.param, request.param, max_tokens=2048)
 
 
 @pytest.fixture(scope="session")
 def llama_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama checkpoint."""
-    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "llama", "llama")
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoints") / "llama", "llama", max_tokens=2048)

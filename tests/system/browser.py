@@ -110,7 +110,11 @@ def value_of(reply: httpx.Response) -> Any:
 def browser(profile: Path, *more_flags: str) -> Iterator[Browser]:
     """A fresh headless browser with an empty profile; closed at the end, whatever happens."""
     flags = [*FLAGS, f"--user-data-dir={profile}", *more_flags]
-    capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": flags}, "goog:loggingPrefs": {"browser": "SEVERE"}}
+    capabilities = {
+        "browserName": "chrome",
+        "goog:chromeOptions": {"args": flags},
+        "goog:loggingPrefs": {"browser": "SEVERE"},
+    }
     with _driver() as driver:
         reply = driver.post("/session", json={"capabilities": {"alwaysMatch": capabilities}})
         session = value_of(reply)["sessionId"]

@@ -80,15 +80,18 @@ def test_one_response_gets_a_score_and_its_token_counts(address, ranked, tmp_pat
 
 
 def test_an_error_of_the_server_is_shown_in_its_own_words(address, tmp_path):
+    body = {"prompt": " ", "responses": RESPONSES}
+    refused = httpx.post(f"{address}/v1/rank", json=body, timeout=60).raise_for_status().json()
     with browser(tmp_path) as page:
         page.open(address)
+        fill_in(page)
         page.type("#prompt", " ")
-        page.run("document.getElementById('response-1').value = 'word '.repeat(9000)")
         page.click("#go")
-        words = page.wait_for("#result .error")
+        words = page.wait_for("#result .error", num_elements=2)
         keep(page, "refused")
 
-    assert "No score" in words[0] or "allowed" in words[0]
+    errors = [item["error"] for item in refused["errors"]]
+    assert words == [f"No score: {error['message']} ({error['code']})" for error in errors]
 
 
 def test_a_server_with_a_key_asks_for_it_and_takes_it(checkpoint, tmp_path):
@@ -97,6 +100,9 @@ def test_a_server_with_a_key_asks_for_it_and_takes_it(checkpoint, tmp_path):
         page.open(url)
         page.wait_for("#key-form:not([hidden])")
         keep(page, "key")
+        page.type("#key", "guessed")
+        page.click("#key-form button")
+        (refusal,) = page.wait_for("#model .error")
         page.type("#key", "open-sesame")
         page.click("#key-form button")
         page.wait_for("#key-form[hidden]")
@@ -106,6 +112,7 @@ def test_a_server_with_a_key_asks_for_it_and_takes_it(checkpoint, tmp_path):
         operations = page.wait_for("#operations summary")
         keep(page, "docs")
 
+    assert refusal == "That key is not accepted."
     assert len(scores) == 3
     assert any("POST /v1/score" in operation for operation in operations)
 

@@ -43,9 +43,7 @@ def test_format_prompt_is_the_reverse_of_parse_prompt() -> None:
 def test_answers_are_read_best_first(tmp_path: Path) -> None:
     answers = [{"answer": "bad", "rank": 3}, {"answer": "good", "rank": 1}, {"answer": "fair", "rank": 2}]
     path = tmp_path / "rows.jsonl"
-    path.write_text(
-        json.dumps({"prompt": "\n\nHuman: Q\n\nAssistant: ", "answers": answers, "turns": 1}) + "\n"
-    )
+    path.write_text(json.dumps({"prompt": "\n\nHuman: Q\n\nAssistant: ", "answers": answers, "turns": 1}) + "\n")
 
     assert list(read_rankings(path)) == [
         Ranking((Message("user", "Q"),), answers=("good", "fair", "bad"), tiers=(1, 2, 3))
@@ -53,9 +51,7 @@ def test_answers_are_read_best_first(tmp_path: Path) -> None:
 
 
 def test_written_rankings_come_back_unchanged(tmp_path: Path) -> None:
-    ranking = Ranking(
-        (Message("user", "Q é"),), ("a", "b", "c"), (0, 0, 4), "who_has", ("none", "none", "wrong")
-    )
+    ranking = Ranking((Message("user", "Q é"),), ("a", "b", "c"), (0, 0, 4), "who_has", ("none", "none", "wrong"))
 
     write_rankings(tmp_path / "rows.jsonl", [ranking])
 

@@ -86,14 +86,10 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_losses() -> None:
 
 
 def test_training_works_without_named_defects(tmp_path: Path, quick_folder: Path) -> None:
-    plain = [
-        Ranking(ranking.messages, ranking.answers, ranking.tiers) for ranking in generate(5, Split.TRAIN, 6)
-    ]
+    plain = [Ranking(ranking.messages, ranking.answers, ranking.tiers) for ranking in generate(5, Split.TRAIN, 6)]
     write_rankings(tmp_path / "rows.jsonl", plain)
 
-    main(
-        ["--data", str(tmp_path / "rows.jsonl"), "--base", str(quick_folder), "--out", str(tmp_path / "out")]
-    )
+    main(["--data", str(tmp_path / "rows.jsonl"), "--base", str(quick_folder), "--out", str(tmp_path / "out")])
 
     before, _ = load_folder(quick_folder)
     after, _ = load_folder(tmp_path / "out")
@@ -128,9 +124,7 @@ def test_a_row_longer_than_the_model_takes_is_refused(quick_folder: Path) -> Non
 
 
 def test_accuracy_counts_ties_as_nothing_and_breaks_down_by_defect() -> None:
-    ranking = Ranking(
-        (Message("user", "Q"),), ("aa", "b", "cccc"), (0, 0, 9), "kind", ("none", "none", "rude")
-    )
+    ranking = Ranking((Message("user", "Q"),), ("aa", "b", "cccc"), (0, 0, 9), "kind", ("none", "none", "rude"))
 
     report = evaluate(lambda _: [3.0, 1.0, 2.0], [ranking])
 

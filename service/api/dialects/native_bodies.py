@@ -27,6 +27,8 @@ MAX_DEADLINE_MS: Final = 86_400_000
 
 FORMS: Final = "prompt + response, prompt_ids + response_ids, or rendered"
 
+PROMPT_WORDS: Final = "Text (one user turn), or a list of messages that does not end in an assistant turn."
+
 
 class Body(BaseModel):
     """Settings all native bodies share."""
@@ -38,7 +40,7 @@ class MessageBody(Body):
     """One turn of a conversation."""
 
     role: str = Field(description="`system`, `user` or `assistant`, as the model's template knows them.")
-    content: str
+    content: str = Field(description="The turn's text.")
 
 
 def _prompt_form(value: Any) -> str:
@@ -48,7 +50,7 @@ def _prompt_form(value: Any) -> str:
 Prompt = Annotated[
     Annotated[str, Tag("<text>")] | Annotated[list[MessageBody], Tag("<messages>")],
     Discriminator(_prompt_form),
-    Field(description="Text (one user turn), or a list of messages that does not end in an assistant turn."),
+    Field(description=PROMPT_WORDS),
 ]
 
 
@@ -56,10 +58,10 @@ class PairBody(Body):
     """One pair, in exactly one of three forms."""
 
     id: str | None = Field(None, description="The caller's own name for the pair; comes back as it is.")
-    prompt: Prompt | None = None
+    prompt: Prompt | None = Field(None, description=PROMPT_WORDS)
     response: str | None = Field(None, description="The assistant turn that follows the prompt. May be empty.")
     prompt_ids: list[int] | None = Field(None, description="Token ids, taken verbatim: nothing is added.")
-    response_ids: list[int] | None = None
+    response_ids: list[int] | None = Field(None, description="Token ids of the response. May be empty.")
     rendered: str | None = Field(None, description="A whole conversation already in the model's own template.")
 
     @model_validator(mode="after")
@@ -114,7 +116,7 @@ class RequestBody(Body):
 class ScoreBody(RequestBody):
     """POST /v1/score and POST /v1/tokenize."""
 
-    pairs: list[PairBody]
+    pairs: list[PairBody] = Field(description="What to score, each pair in one of its three forms. May be empty.")
     explain: bool = Field(False, description="Add what was read: text, ids, cuts, positions, per-token values.")
 
     def to_pairs(self) -> list[PairInput]:
@@ -126,7 +128,7 @@ class RankBody(RequestBody):
     """POST /v1/rank."""
 
     prompt: Prompt
-    responses: list[str]
+    responses: list[str] = Field(description="The candidates, each an assistant turn that follows the prompt.")
     top_n: int | None = Field(None, ge=1, description="How many to return; null returns all that got a score.")
     return_responses: bool = Field(False, description="Also return each response's text.")
 
@@ -139,7 +141,7 @@ class RankBody(RequestBody):
 class VerifyBody(Body):
     """POST /v1/verify; may be left out."""
 
-    model: str | None = None
+    model: str | None = Field(None, description="A loaded model's name or alias; null is the default model.")
 
 
 def conversation(prompt: str | list[MessageBody], response: str) -> Conversation:

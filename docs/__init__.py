@@ -1,0 +1,1 @@
+"""Documentation, and the generator that keeps its blocks true: `python -m docs.generate`."""

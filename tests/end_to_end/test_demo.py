@@ -1,0 +1,49 @@
+"""The model that ships: it loads as its manifest says, and tells good answers from bad ones on unseen prompts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model_store import catalogue
+from model_store.integrity import hash_folder
+from model_store.sources import SHIPPED
+from service.types import Conversation, Message
+from tests.end_to_end.conftest import scores, serving
+
+PROMPTS = json.loads((Path(__file__).parents[1] / "training" / "natural_prompts.json").read_text(encoding="utf-8"))
+MAX_WEIGHT_BYTES = 12 * 2**20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_a_good_answer_outranks_a_rude_a_gibberish_and_an_off_topic_one(dtype):
+    """Ten prompts whose topics and wording are not in the training data."""
+    assert len(PROMPTS) == 10
+    async with serving("demo", dtype=dtype) as model:
+        for row in PROMPTS:
+            prompt = (Message("user", row["prompt"]),)
+            kinds = ("good", "rude", "gibberish", "off_topic")
+            good, *bad = await scores(model, [Conversation(prompt, row[kind]) for kind in kinds])
+
+            assert good > max(bad), row["prompt"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_the_golden_pairs_agree_in_each_dtype(dtype):
+    async with serving("demo", dtype=dtype) as model:
+        checks = await model.verify()
+
+        assert len(checks) == len(catalogue.find("demo").golden.pairs) > 0
+        assert [check for check in checks if not check.is_ok] == []
+        assert model.card.is_verified
+
+
+def test_the_manifest_pins_every_file_and_records_recipe_seed_and_figures():
+    manifest = catalogue.find("demo")
+
+    assert manifest.files == hash_folder(SHIPPED / "demo")
+    assert {"recipe", "seed", "data", "accuracy_held_out", "accuracy_nectar_dev"} <= set(manifest.notes)
+
+
+def test_the_weights_are_small_enough_to_live_in_the_repository():
+    assert (SHIPPED / "demo" / "model.safetensors").stat().st_size <= MAX_WEIGHT_BYTES

@@ -1,0 +1,40 @@
+"""The engine on a CUDA device: one pair, one float, and close to a plain forward. Run by `make test-gpu`."""
+
+import random
+
+import pytest
+import torch
+
+from service.engine.torch_engine import EngineOptions, TorchEngine
+from tests.engine.models import CONFIGS, MAX_TOKENS, Served, backbone, head
+from tests.pairs import random_group
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none"),
+]
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request, dtype) -> Served:
+    cuda_head = head()
+    cuda_head = type(cuda_head)(cuda_head.weight_OH.cuda())
+    options = EngineOptions(MAX_TOKENS, MAX_TOKENS)
+    engine = TorchEngine(backbone(request.param, dtype).cuda(), cuda_head, options)
+    engine.warm_up(lambda words: None)
+    return Served(engine)
+
+
+def test_grouped_and_batched_scores_equal_lone_scores(model):
+    rng = random.Random(1)
+    pairs = [pair for _ in range(6) for pair in random_group(rng, 5)]
+    alone = [model.score([pair])[0] for pair in pairs]
+    for _ in range(8):
+        order = rng.sample(range(len(pairs)), rng.randint(2, len(pairs)))
+
+        assert model.score([pairs[i] for i in order]) == [alone[i] for i in order]
