@@ -24,10 +24,12 @@ store=(--root "$work/storage" --runroot "$work/run" --storage-driver vfs)
 container=""
 
 clean_up() {
+    trap '' TERM INT # a time limit signals the whole group, and twice: cleaning goes on
     [ -z "$container" ] || buildah "${store[@]}" umount "$container" >/dev/null || true
     rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
+trap 'exit 143' TERM INT # waits for the command in progress, which gets the signal too
 
 say() { echo "build-without-registry: $* (${SECONDS} s)"; }
 
