@@ -55,9 +55,7 @@ class EncodedRanking:
         return sum(map(len, self.rows))
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_tokens: int
-) -> list[EncodedRanking]:
+def encode(tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_tokens: int) -> list[EncodedRanking]:
     """Render and tokenize rankings; those with a row of more than `max_tokens` are left out."""
     encoded = []
     for ranking in rankings:
@@ -65,15 +63,14 @@ def encode(
         rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
         if max(map(len, rows)) <= max_tokens:
             num_prompt = _num_shared(rows)
-            encoded.append(
-                EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects)
-            )
+            encoded.append(EncodedRanking(tuple(map(tuple, rows)), ranking.tiers, num_prompt, ranking.defects))
     return encoded
 
 
 def _num_shared(rows: list[list[int]]) -> int:
     """Count the leading tokens that all rows share: the prompt, and seldom a first word of all answers."""
-    return next(place for place, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1)
+    columns = enumerate(zip(*rows, strict=False))
+    return next((place for place, column in columns if len(set(column)) > 1), min(map(len, rows)))
 
 
 def shuffled_batches(
@@ -99,12 +96,14 @@ class Slice:
         ids_ST: Their token ids, padded on the right.
         lengths_S: How many of them are real.
         hidden_STH: Final hidden states, after the last norm.
+        middle_STH: Hidden states half-way through the layers.
     """
 
     rows: list[int]
-    ids_ST: Tensor  # noqa: N815 - the dimension suffix names its shape
-    lengths_S: Tensor  # noqa: N815
-    hidden_STH: Tensor  # noqa: N815
+    ids_ST: Tensor
+    lengths_S: Tensor
+    hidden_STH: Tensor
+    middle_STH: Tensor
 
     @property
     def last_SH(self) -> Tensor:  # noqa: N802 - the dimension suffix names its shape
@@ -120,8 +119,9 @@ def forward_slices(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> I
         ids_ST = torch.zeros(len(piece), int(lengths_S.max()), dtype=torch.long)
         for place, index in enumerate(piece):
             ids_ST[place, : len(rows[index])] = torch.tensor(rows[index])
-        hidden_STH = model.base_model(input_ids=ids_ST, use_cache=False).last_hidden_state
-        yield Slice(piece, ids_ST, lengths_S, hidden_STH)
+        output = model.base_model(input_ids=ids_ST, use_cache=False, output_hidden_states=True)
+        middle_STH = output.hidden_states[len(output.hidden_states) // 2]
+        yield Slice(piece, ids_ST, lengths_S, output.last_hidden_state, middle_STH)
 
 
 def _slices(by_length: list[int], rows: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
@@ -141,7 +141,9 @@ def rewards_of(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> Tenso
 
 def reward_S(model: PreTrainedModel, piece: Slice) -> Tensor:  # noqa: N802 - shape suffix
     """Read the rewards of a slice."""
-    return model.score(piece.last_SH).squeeze(-1).float()
+    head: torch.nn.Module = model.get_submodule("score")
+    reward_S1: Tensor = head(piece.last_SH)
+    return reward_S1.squeeze(-1).float()
 
 
 def in_order(pieces: Iterable[tuple[list[int], Tensor]]) -> Tensor:

@@ -67,7 +67,8 @@ def notes_of(recipe: Mapping[str, Any]) -> dict[str, str]:
     notes = {
         "recipe": f"{recipe['command']}; {loss['steps']} steps, {recipe['build_minutes']} minutes on a CPU",
         "seed": str(recipe["seed"]),
-        "data": f"{data['num_rankings']} generated 7-wise rankings, {data['num_tokens']} tokens, sha256 {data['sha256']}",
+        "data": f"{data['num_rankings']} generated 7-wise rankings, {data['num_tokens']} tokens",
+        "data_sha256": data["sha256"],
         "parameters": str(recipe["num_parameters"]),
     }
     for name, report in recipe["evaluation"].items():
@@ -77,8 +78,9 @@ def notes_of(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 def _accuracy_words(report: Mapping[str, Any]) -> str:
     overall = report["overall"]
+    interval = f"{overall['low']:.3f}-{overall['high']:.3f}"
     return (
-        f"pairwise {overall['accuracy']:.3f} ({overall['low']:.3f}-{overall['high']:.3f}) on {overall['num_pairs']} pairs; "
+        f"pairwise {overall['accuracy']:.3f} ({interval}) on {overall['num_pairs']} pairs; "
         f"length alone {report['length_only']:.3f}"
     )
 

@@ -26,7 +26,8 @@ from training.train import load_folder
 
 __all__ = ["Accuracy", "Report", "evaluate", "main", "scorer_of"]
 
-Scorer = Callable[[Ranking], Sequence[float]]
+Scorer = Callable[[Ranking], Sequence[float] | None]
+"""Gives one reward for each answer, or None for a ranking that does not fit the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Report:
 
     Attributes:
         num_rankings: Rankings scored.
+        num_too_long: Rankings left out because a row has more tokens than the model takes.
         overall: All strictly ordered pairs.
         length_only: The better of "longer wins" and "shorter wins" on the same pairs, in characters.
         by_kind: Accuracy for each question kind.
@@ -68,6 +70,7 @@ class Report:
     """
 
     num_rankings: int
+    num_too_long: int
     overall: Accuracy
     length_only: float
     by_kind: dict[str, Accuracy]
@@ -75,9 +78,7 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         """Give plain values for JSON, rounded to four digits."""
-        rounded: dict[str, object] = json.loads(
-            json.dumps(asdict(self)), parse_float=lambda x: round(float(x), 4)
-        )
+        rounded: dict[str, object] = json.loads(json.dumps(asdict(self)), parse_float=lambda x: round(float(x), 4))
         return rounded
 
 
@@ -96,30 +97,33 @@ def evaluate(score: Scorer, rankings: Iterable[Ranking]) -> Report:
     """Score rankings and count.
 
     Args:
-        score: Gives one reward for each answer of a ranking.
+        score: Gives the rewards of a ranking.
         rankings: What to score; ties count for nothing.
 
     Returns:
         The report; accuracies are shares of strictly ordered pairs.
     """
     overall, length = _Tally(), _Tally()
+    num_too_long = 0
     by_kind: dict[str, _Tally] = {}
     by_defect: dict[str, _Tally] = {}
     for ranking in rankings:
         rewards, pairs = score(ranking), _ordered_pairs(ranking)
+        if rewards is None:
+            num_too_long += 1
+            continue
         overall.add(rewards, pairs)
         length.add([float(len(answer)) for answer in ranking.answers], pairs)
         if ranking.kind:
             by_kind.setdefault(ranking.kind, _Tally()).add(rewards, pairs)
         for defect in sorted(set(ranking.defects)):
-            against = [
-                (i, j) for i, j in pairs if ranking.defects[i] == "none" and ranking.defects[j] == defect
-            ]
+            against = [(i, j) for i, j in pairs if ranking.defects[i] == "none" and ranking.defects[j] == defect]
             if against:
                 by_defect.setdefault(defect, _Tally()).add(rewards, against)
     longer_wins = Accuracy.of(length.rows).accuracy
     return Report(
         num_rankings=len(overall.rows),
+        num_too_long=num_too_long,
         overall=Accuracy.of(overall.rows),
         length_only=max(longer_wins, 1 - longer_wins),
         by_kind={kind: Accuracy.of(tally.rows) for kind, tally in sorted(by_kind.items())},
@@ -134,13 +138,13 @@ def _ordered_pairs(ranking: Ranking) -> list[tuple[int, int]]:
 
 
 def scorer_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Scorer:
-    """Make a scorer of a model; raises ValueError for a row longer than the model takes."""
+    """Make a scorer of a model."""
     max_tokens = int(model.config.max_position_embeddings)
 
-    def score(ranking: Ranking) -> Sequence[float]:
+    def score(ranking: Ranking) -> Sequence[float] | None:
         encoded = encode(tokenizer, [ranking], max_tokens)
         if not encoded:
-            raise ValueError(f"a row has more than {max_tokens} tokens, the most this model takes")
+            return None
         with torch.inference_mode():
             return list(map(float, rewards_of(model, encoded[0].rows)))
 
@@ -151,9 +155,7 @@ def main() -> None:
     """Evaluate from the command line; prints one JSON object."""
     parser = argparse.ArgumentParser(description="Pairwise accuracy of a reward model.")
     parser.add_argument("folder", help="sequence-classification folder")
-    parser.add_argument(
-        "--data", action="append", default=[], help="Nectar-style JSONL file; may be repeated"
-    )
+    parser.add_argument("--data", action="append", default=[], help="Nectar-style JSONL file; may be repeated")
     parser.add_argument("--held-out", type=int, default=0, help="rankings of the generator's held-out split")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generator")
     args = parser.parse_args()

@@ -91,9 +91,7 @@ def write_rankings(path: str | Path, rankings: Iterable[Ranking]) -> None:
 
 
 def _row_of(ranking: Ranking) -> dict[str, object]:
-    answers = [
-        {"answer": answer, "rank": tier} for answer, tier in zip(ranking.answers, ranking.tiers, strict=True)
-    ]
+    answers = [{"answer": answer, "rank": tier} for answer, tier in zip(ranking.answers, ranking.tiers, strict=True)]
     if ranking.defects:
         for answer, defect in zip(answers, ranking.defects, strict=True):
             answer["defect"] = defect

@@ -13,12 +13,11 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
@@ -29,20 +28,17 @@ from transformers import (
 
 from training.batches import (
     EncodedRanking,
-    Slice,
     encode,
     forward_slices,
     in_order,
     reward_S,
     shuffled_batches,
 )
-from training.demo_data.answers import Defect
+from training.hints import HintHeads, targets_of
 from training.kwise_loss import plackett_luce_nll
 from training.nectar import read_rankings
 
 __all__ = ["TrainConfig", "load_folder", "main", "save_folder", "train"]
-
-_DEFECT_CLASSES = {defect.value: place for place, defect in enumerate(Defect)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +52,9 @@ class TrainConfig:
         warmup_share: Part of all steps in which the rate rises linearly.
         weight_decay: AdamW's, on matrices alone.
         clip_norm: Largest gradient norm.
-        defect_weight: Weight of naming the defect at every token of an answer, where the data say it: a
-            dense signal beside one number for each answer. Its head is thrown away.
+        short_first_share: Part of the rankings, the shortest, that the first epoch begins with: which words
+            of an answer come back from the prompt is learned sooner where there are few.
+        hint_weight: Weight of the side tasks at every token of an answer (`hints.py`).
         centering: Weight of the squared mean reward of a ranking, which the K-wise loss leaves free.
         max_tokens: Longest row; rankings with a longer one are left out.
         seed: Seeds the order of the rankings.
@@ -69,7 +66,8 @@ class TrainConfig:
     warmup_share: float = 0.05
     weight_decay: float = 0.1
     clip_norm: float = 1.0
-    defect_weight: float = 1.0
+    short_first_share: float = 0.0
+    hint_weight: float = 0.0
     centering: float = 0.01
     max_tokens: int = 2048
     seed: int = 0
@@ -93,8 +91,8 @@ def train(
         The K-wise loss of every step, in nats for each choice.
     """
     batches = _all_batches(rankings, config)
-    defect_head = torch.nn.Linear(model.config.hidden_size, len(_DEFECT_CLASSES))
-    optimizer = _optimizer([*model.parameters(), *defect_head.parameters()], config)
+    heads = HintHeads(model.config.hidden_size)
+    optimizer = _optimizer([*model.parameters(), *heads.parameters()], config)
     losses: list[float] = []
     started_s, num_tokens = time.monotonic(), 0
     model.train()
@@ -102,22 +100,23 @@ def train(
         rate = _learning_rate(config, step, len(batches))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses.append(_step(model, defect_head, optimizer, batch, config))
+        losses.append(_step(model, heads, optimizer, batch, config))
         num_tokens += sum(ranking.num_tokens for ranking in batch)
         if step % 50 == 49 or step + 1 == len(batches):
             recent = sum(losses[-50:]) / len(losses[-50:])
             speed = num_tokens / (time.monotonic() - started_s)
             report(f"step {step + 1}/{len(batches)}  loss {recent:.4f}  lr {rate:.2e}  {speed:.0f} tokens/s")
-    model.eval()
+    model.train(False)
     return losses
 
 
 def _all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[list[EncodedRanking]]:
+    """Order all epochs' batches; in the first epoch the shorter rankings come first if that is asked for."""
     rng = random.Random(config.seed)
-    epochs: Iterator[list[list[EncodedRanking]]] = (
-        list(shuffled_batches(rankings, config.batch_tokens, rng)) for _ in range(config.num_epochs)
-    )
-    return [batch for epoch in epochs for batch in epoch]
+    by_length = sorted(rankings, key=lambda ranking: ranking.num_tokens)
+    num_short = round(config.short_first_share * len(rankings))
+    phases = [by_length[:num_short], by_length[num_short:]] + [rankings] * (config.num_epochs - 1)
+    return [batch for phase in phases for batch in shuffled_batches(phase, config.batch_tokens, rng)]
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
@@ -127,7 +126,7 @@ def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> tor
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.99))
 
 
 def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
@@ -141,57 +140,43 @@ def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
 
 def _step(
     model: PreTrainedModel,
-    defect_head: torch.nn.Linear,
+    heads: HintHeads,
     optimizer: torch.optim.AdamW,
     batch: list[EncodedRanking],
     config: TrainConfig,
 ) -> float:
     rows = [row for ranking in batch for row in ranking.rows]
-    targets = [target for ranking in batch for target in _targets(ranking)]
+    targets = [target for ranking in batch for target in targets_of(ranking)]
     rewards: list[tuple[list[int], Tensor]] = []
-    defect_losses: list[Tensor] = []
+    hints: list[Tensor] = []
     for piece in forward_slices(model, rows):
         rewards.append((piece.rows, reward_S(model, piece)))
-        defect_losses.append(_defect_losses(defect_head, piece, targets))
+        if config.hint_weight:
+            hints.append(heads.losses(piece, targets))
     rewards_GK = in_order(rewards).view(len(batch), -1)
     loss = plackett_luce_nll(rewards_GK, torch.tensor([ranking.tiers for ranking in batch]))
     total = loss + config.centering * rewards_GK.mean(dim=1).square().mean()
-    defect_losses_N = torch.cat(defect_losses)
-    if defect_losses_N.numel():
-        total = total + config.defect_weight * defect_losses_N.mean()
-    total.backward()
+    if hints:
+        total = total + config.hint_weight * torch.cat(hints).mean()
+    torch.autograd.backward(total)
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item()
 
 
-def _targets(ranking: EncodedRanking) -> list[tuple[int, int]]:
-    """Give for each row where its answer begins and the class of its defect, -1 where nobody said."""
-    classes = [_DEFECT_CLASSES[defect] for defect in ranking.defects] or [-1] * len(ranking.rows)
-    return [(ranking.num_prompt_tokens, defect_class) for defect_class in classes]
-
-
-def _defect_losses(defect_head: torch.nn.Linear, piece: Slice, targets: list[tuple[int, int]]) -> Tensor:
-    """Give the cross-entropy of naming an answer's defect at each of its tokens."""
-    starts_S, classes_S = torch.tensor([targets[row] for row in piece.rows]).unbind(1)
-    position_T = torch.arange(piece.ids_ST.shape[1])
-    is_answer_ST = (position_T >= starts_S.unsqueeze(1)) & (position_T < piece.lengths_S.unsqueeze(1))
-    is_answer_ST &= (classes_S >= 0).unsqueeze(1)
-    classes_ST = classes_S.unsqueeze(1).expand_as(piece.ids_ST)
-    logits_ND = defect_head(piece.hidden_STH[is_answer_ST])
-    return F.cross_entropy(logits_ND, classes_ST[is_answer_ST], reduction="none")
-
-
 def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load a sequence-classification folder in fp32, whatever it is stored in."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise TypeError(f"{folder} has a {type(tokenizer).__name__}; training needs a fast tokenizer (tokenizer.json)")
+    return model, tokenizer
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> None:
     """Save model and tokenizer as a plain Hugging Face folder, weights rounded to bf16, in place."""
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 

@@ -5,8 +5,8 @@ import signal
 import socket
 
 import pytest
-from reward_client import AsyncClient
 
+from reward_client import AsyncClient
 from tests.end_to_end.process import running
 
 NUM_PAIRS = 10_000

@@ -12,6 +12,7 @@ from training.build_demo import QUICK, build, demo_model
 from training.demo_data.generator import generate
 from training.demo_data.lexicon import Split
 from training.evaluate import Accuracy, evaluate, scorer_of
+from training.hints import copies_STO
 from training.nectar import write_rankings
 from training.rankings import Ranking
 from training.tokenizer import texts_of, train_tokenizer
@@ -73,7 +74,7 @@ def test_the_loss_falls_and_the_same_seed_gives_the_same_losses() -> None:
     rankings = list(generate(0, Split.TRAIN, 24))
     tokenizer = train_tokenizer(texts_of(rankings), QUICK.vocab_size)
     encoded = encode(tokenizer, rankings, max_tokens=300)
-    config = TrainConfig(num_epochs=6, batch_tokens=2000, peak_lr=3e-3)
+    config = TrainConfig(num_epochs=12, batch_tokens=1000, peak_lr=3e-3, hint_weight=1.0)
 
     def losses() -> list[float]:
         torch.manual_seed(0)
@@ -115,12 +116,12 @@ def test_the_same_seed_gives_the_same_data_and_tokenizer_bytes(tmp_path: Path, q
     assert (tmp_path / "tokenizer.json").read_bytes() == (quick_folder / "tokenizer.json").read_bytes()
 
 
-def test_a_row_longer_than_the_model_takes_is_refused(quick_folder: Path) -> None:
-    model, tokenizer = load_folder(quick_folder)
+def test_a_ranking_longer_than_the_model_takes_is_counted_and_left_out(quick_folder: Path) -> None:
     ranking = Ranking((Message("user", "word " * 5000),), ("a", "b"), (1, 2))
 
-    with pytest.raises(ValueError, match="4096"):
-        scorer_of(model, tokenizer)(ranking)
+    report = evaluate(scorer_of(*load_folder(quick_folder)), [ranking])
+
+    assert (report.num_rankings, report.num_too_long) == (0, 1)
 
 
 def test_accuracy_counts_ties_as_nothing_and_breaks_down_by_defect() -> None:
@@ -139,3 +140,11 @@ def test_an_interval_shrinks_with_the_number_of_rankings() -> None:
 
     assert few.accuracy == many.accuracy == 0.5
     assert many.high - many.low < few.high - few.low
+
+
+def test_copies_are_known_by_their_ids() -> None:
+    ids_ST = torch.tensor([[4, 5, 6, 4, 7, 7]])
+
+    copies = copies_STO(ids_ST, torch.tensor([3]))
+
+    assert copies[0, 3:].tolist() == [[True, False], [False, False], [False, True]]

@@ -20,11 +20,13 @@ _INVENTED_SHARE = 0.2
 _THINGS = ("tool", "animal", "food", "plant", "material")
 _COLOURS = ["red", "blue", "green", "yellow", "brown", "grey", "white", "black", "purple", "orange", "pink"]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-_MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905 - readable
+_FIRST_HALF = ["January", "February", "March", "April", "May", "June"]
+_MONTHS = [*_FIRST_HALF, "July", "August", "September", "October", "November", "December"]
 _OPPOSITES = (
     "hot cold, big small, fast slow, light dark, wet dry, high low, young old, open closed, rich poor, "
-    "hard soft, loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, strong weak, "
-    "wide narrow, happy sad, long short, deep shallow, sweet bitter, true false, first last, cheap expensive, rough smooth"
+    "hard soft, loud quiet, empty full, near far, heavy light, early late, clean dirty, thick thin, "
+    "strong weak, wide narrow, happy sad, long short, deep shallow, sweet bitter, true false, first last, "
+    "cheap expensive, rough smooth"
 )
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()  # noqa: SIM905 - readable
 
@@ -86,9 +88,7 @@ def _larger(rng: random.Random, lexicon: Lexicon) -> Checkable:
             "Is {a} or {b} the bigger number?",
         )
     )
-    return Checkable(
-        question.format(a=a, b=b), str(max(a, b)), (str(min(a, b)), str(max(a, b) + rng.randint(1, 9)))
-    )
+    return Checkable(question.format(a=a, b=b), str(max(a, b)), (str(min(a, b)), str(max(a, b) + rng.randint(1, 9))))
 
 
 def _repeat_word(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -106,9 +106,7 @@ def _repeat_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
     swapped = [*words[1:], words[0]]
     replaced = [stranger, *words[1:]]
     rng.shuffle(replaced)
-    return Checkable(
-        question.format(l=", ".join(words)), ", ".join(words), (", ".join(swapped), ", ".join(replaced))
-    )
+    return Checkable(question.format(l=", ".join(words)), ", ".join(words), (", ".join(swapped), ", ".join(replaced)))
 
 
 def _first_of_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -152,9 +150,7 @@ def _who_has(rng: random.Random, lexicon: Lexicon) -> Checkable:
     facts = " ".join(f"{p} has the {t}." for p, t in zip(people, things, strict=True))
     which = rng.randrange(3)
     question = rng.choice(("Who has the {t}?", "Tell me who has the {t}."))
-    return Checkable(
-        f"{facts} {question.format(t=things[which])}", people[which], _others(rng, people, people[which])
-    )
+    return Checkable(f"{facts} {question.format(t=things[which])}", people[which], _others(rng, people, people[which]))
 
 
 def _what_colour(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -174,9 +170,7 @@ def _where(rng: random.Random, lexicon: Lexicon) -> Checkable:
     facts = " ".join(f"{p} is at the {q}." for p, q in zip(people, places, strict=True))
     which = rng.randrange(3)
     question = rng.choice(("Where is {p}?", "At which place can I find {p}?"))
-    return Checkable(
-        f"{facts} {question.format(p=people[which])}", places[which], _others(rng, places, places[which])
-    )
+    return Checkable(f"{facts} {question.format(p=people[which])}", places[which], _others(rng, places, places[which]))
 
 
 def _day_after(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -200,9 +194,7 @@ def _sort_numbers(rng: random.Random, lexicon: Lexicon) -> Checkable:
     wrong = [[right[1], right[0], right[2]], [right[0], right[2], right[1]], right[::-1]]
     question = rng.choice(("Sort these numbers from small to large: {l}.", "Put {l} in rising order."))
     texts = [", ".join(map(str, row)) for row in rng.sample(wrong, 2)]
-    return Checkable(
-        question.format(l=", ".join(map(str, numbers))), ", ".join(map(str, right)), tuple(texts)
-    )
+    return Checkable(question.format(l=", ".join(map(str, numbers))), ", ".join(map(str, right)), tuple(texts))
 
 
 def _last_of_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -224,9 +216,7 @@ def _what_price(rng: random.Random, lexicon: Lexicon) -> Checkable:
             "The menu says that {f}. What is the price of {t}?",
         )
     )
-    return Checkable(
-        question.format(f=facts, t=things[which]), prices[which], _others(rng, prices, prices[which])
-    )
+    return Checkable(question.format(f=facts, t=things[which]), prices[which], _others(rng, prices, prices[which]))
 
 
 def _whose_job(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -234,9 +224,7 @@ def _whose_job(rng: random.Random, lexicon: Lexicon) -> Checkable:
     jobs = _distinct(rng, lexicon, 3, "job")
     facts = ", ".join(f"{p} works as a {j}" for p, j in zip(people, jobs, strict=True))
     which = rng.randrange(3)
-    question = rng.choice(
-        ("In our street {f}. What is the trade of {p}?", "I know that {f}. What does {p} work as?")
-    )
+    question = rng.choice(("In our street {f}. What is the trade of {p}?", "I know that {f}. What does {p} work as?"))
     return Checkable(question.format(f=facts, p=people[which]), jobs[which], _others(rng, jobs, jobs[which]))
 
 

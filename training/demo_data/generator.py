@@ -2,8 +2,8 @@
 
 Rule: every answer is written with exactly one known defect (or none), and a ranking orders answers by
 `answers.WEIGHTS`; equal weights are ties. An answer is thus good if it talks about what the prompt asks,
-gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor rude. Its
-length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
+gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor
+rude. Its length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
 
 The two splits share no question kind, no wording (bank entry or phrase) and no topic word. Everything is a
 function of (seed, split, index). Knows nothing of tokens or models.
@@ -21,6 +21,7 @@ from training.demo_data.answers import WEIGHTS, AnswerWriter, Defect, Task
 from training.demo_data.bank import Entry, Fill, fill_once, load_bank, load_phrases
 from training.demo_data.checkable import kinds_of
 from training.demo_data.lexicon import Lexicon, Split, load_lexicon
+from training.demo_data.rewording import Reworder
 from training.rankings import Ranking
 
 __all__ = ["NUM_ANSWERS", "Generator", "generate"]
@@ -31,11 +32,11 @@ _CHECKABLE_SHARE = 0.25
 """Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
-"""Share of invented topics: a model cannot memorise them and must look for the prompt's words in the answer."""
+"""Share of invented topics: no model can memorise them, so it has to compare answer and prompt."""
 _MANY_TURNS_SHARE = 0.08
 _LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
-_OPEN_DEFECTS = (
+_OPEN_DEFECTS: tuple[Defect, ...] = (
     Defect.UNFINISHED,
     Defect.REPETITIVE,
     Defect.GARBLED,
@@ -44,7 +45,7 @@ _OPEN_DEFECTS = (
     Defect.RUDE,
     Defect.GIBBERISH,
 )
-_CHECKABLE_DEFECTS = (
+_CHECKABLE_DEFECTS: tuple[Defect, ...] = (
     Defect.REPETITIVE,
     Defect.INSULTING,
     Defect.EVASIVE,
@@ -74,10 +75,22 @@ class Generator:
         self._bank: list[Entry] = load_bank(split)
         self._kinds = kinds_of(split)
         self._writer = AnswerWriter(self._lexicon, self._phrases)
+        self._maybe_reworder = self._reworder() if split is Split.TRAIN else None
 
     def ranking(self, index: int) -> Ranking:
         """Draw one ranking: a conversation and seven answers, best first, with kind and defects."""
         rng = random.Random(f"{self._seed}/{self._lexicon.split}/{index}")
+        drawn = self._drawn(rng)
+        if self._maybe_reworder is None or drawn.kind in self._kinds:  # other words would make a right answer wrong
+            return drawn
+        return self._maybe_reworder.reword(rng, drawn)
+
+    def _reworder(self) -> Reworder:
+        sentences = [text for entry in self._bank for part in (entry.questions, *entry.parts) for text in part]
+        carriers = [text for section in ("rude", "evasive") for text in self._phrases[section]]
+        return Reworder.over(self._lexicon, sentences, carriers)
+
+    def _drawn(self, rng: random.Random) -> Ranking:
         is_checkable = rng.random() < _CHECKABLE_SHARE
         task, twin = self._checkable_task(rng) if is_checkable else self._open_task(rng)
         shape = _draw_shape(rng, is_checkable)
@@ -111,7 +124,7 @@ class Generator:
         chance = rng.random()
         if earlier and chance < 0.4:
             return rng.choice(earlier)
-        if chance < 0.6:
+        if chance < 0.65:
             return twin
         return self._open_task(rng)[0]
 
@@ -134,9 +147,7 @@ class Generator:
 
     def _mixed_task(self, rng: random.Random) -> Task:
         """Draw a question and answers with random words; both are about one topic."""
-        sort = rng.choice(
-            [sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")]
-        )
+        sort = rng.choice([sort for sort in self._lexicon.words if sort not in ("person", "adj", "adverb", "verb")])
         topic = self._lexicon.draw(rng, sort, invented_share=_INVENTED_SHARE)
         wordings = [rng.choice(self._phrases["mixed_question"]), *rng.sample(self._phrases["filler"], 4)]
         question, *sentences = (fill_once(rng, self._lexicon, wording, topic) for wording in wordings)
@@ -177,9 +188,11 @@ def generate(seed: int, split: Split, num_rankings: int) -> Iterator[Ranking]:
 def _draw_defects(rng: random.Random, task: Task) -> list[Defect]:
     """Two sound answers, the defects this kind of question is about, and a draw of the others."""
     if task.wrong:
-        fixed, others = [Defect.NONE, Defect.NONE, Defect.WRONG, Defect.WRONG], _CHECKABLE_DEFECTS
+        others = _CHECKABLE_DEFECTS
+        fixed = [Defect.NONE, Defect.NONE, Defect.WRONG, Defect.WRONG]
     else:
-        fixed, others = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC], _OPEN_DEFECTS
+        others = _OPEN_DEFECTS
+        fixed = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC, Defect.OFF_TOPIC]
         if len(task.parts) > 1:
             fixed.append(Defect.INCOMPLETE)
     return fixed + rng.sample(others, NUM_ANSWERS - len(fixed))
@@ -193,9 +206,7 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(
-        3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20)
-    )
+    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:

@@ -14,11 +14,11 @@ from training.demo_data.lexicon import FILLER_SORTS, Lexicon, Split
 __all__ = ["gibberish"]
 
 _KEY_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890")
-_FUNCTION_WORDS = (
+_FUNCTION_WORDS = (  # noqa: SIM905 - readable
     "the a of to and in is it you that for on with as at by this but from or have an they which one "
     "were all we when there can more if out so up into than them only its then two how our any may "
     "after most where because"
-).split()  # noqa: SIM905 - readable
+).split()
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NOISE = _LETTERS + _LETTERS + "0123456789"
 
@@ -64,9 +64,7 @@ def _salad(rng: random.Random, lexicon: Lexicon, good: list[str], num_words: int
     words = []
     for _ in range(num_words):
         is_function_word = rng.random() < 0.45
-        words.append(
-            rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts))
-        )
+        words.append(rng.choice(_FUNCTION_WORDS) if is_function_word else lexicon.draw(rng, rng.choice(sorts)))
     return words
 
 

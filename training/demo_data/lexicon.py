@@ -28,6 +28,9 @@ _ENDINGS = [""] * 3 + "er le y et in o ish ock".split()  # noqa: SIM905 - readab
 _FIRST_HELD_OUT = 3
 """Position of the first held-out topic of a sort; every fourth from there is held out too."""
 
+_NEITHER = frozenset({"boat", "thunder"})
+"""Topics of neither split: their place in the lists is held out, but training's bank uses them in free slots."""
+
 
 class Split(StrEnum):
     """Which side of the wall between training and evaluation a word, wording or kind is on."""
@@ -59,9 +62,7 @@ class Lexicon:
         """Make up a pronounceable word that belongs to this split."""
         while True:
             syllables = rng.choice((1, 2, 2))
-            word = "".join(
-                rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(syllables)
-            )
+            word = "".join(rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(syllables))
             word += rng.choice(_ENDINGS)
             if len(word) > 3 and _split_of_invented(word) == self.split:
                 return word
@@ -75,15 +76,12 @@ def load_lexicon(split: Split) -> Lexicon:
     """Read `words.txt` and keep the words of a split; a topic held out in one sort is held out in all."""
     listed = _read_words()
     held_out = {
-        word
-        for sort, words in listed.items()
-        if sort not in FILLER_SORTS
-        for word in words[_FIRST_HELD_OUT::4]
+        word for sort, words in listed.items() if sort not in FILLER_SORTS for word in words[_FIRST_HELD_OUT::4]
     }
     kept: dict[str, tuple[str, ...]] = {}
     for sort, words in listed.items():
         wants_held_out = split is Split.HELD_OUT and sort not in FILLER_SORTS
-        kept[sort] = tuple(word for word in words if (word in held_out) == wants_held_out)
+        kept[sort] = tuple(word for word in words if (word in held_out) == wants_held_out and word not in _NEITHER)
     return Lexicon(split, kept)
 
 
