@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check docs format clean
+.PHONY: help setup serve test test-system check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ docs: setup ## rewrite the generated blocks of the pages in docs/
 format: setup ## rewrite files to the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+test-system: setup ## the page in a real browser, the image in a real build: installs Debian packages if run as root
+	deploy/install-system-packages.sh
+	$(BIN)/python -m pytest -m system tests/system
 
 # pytest ends with 5 where no test is marked so: there is nothing to run yet, and that is said.
 test-clients: setup ## conformance with real client packages (none written yet)

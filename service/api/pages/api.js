@@ -45,5 +45,10 @@ const api = (() => {
     return made;
   }
 
-  return { call, element, setKey: (key) => sessionStorage.setItem("reward-server-key", key) };
+  return {
+    call,
+    element,
+    hasKey: () => sessionStorage.getItem("reward-server-key") !== null,
+    setKey: (key) => sessionStorage.setItem("reward-server-key", key),
+  };
 })();

@@ -39,12 +39,17 @@ function numberResponses() {
   find("go").textContent = rows.length === 1 ? "Score" : "Rank";
 }
 
+function askForKey(target, retry) {
+  // The server's own words are for programs (which header to send); here a field to type into follows.
+  const [words, kind] = api.hasKey() ? ["That key is not accepted.", "error"] : ["A key is needed.", "hint"];
+  afterKey = retry;
+  find("key-form").hidden = false;
+  find("key").focus();
+  target.replaceChildren(api.element("p", words, kind));
+}
+
 function showProblem(problem, target, retry) {
-  if (problem.status === 401) {
-    afterKey = retry;
-    find("key-form").hidden = false;
-    find("key").focus();
-  }
+  if (problem.status === 401) return askForKey(target, retry);
   target.replaceChildren(api.element("p", problem.message, "error"));
 }
 
@@ -110,6 +115,7 @@ async function submit() {
   } finally {
     find("go").disabled = false;
     find("busy").textContent = "";
+    if (find("key-form").hidden) find("result").scrollIntoView({ block: "nearest" });
   }
 }
 
