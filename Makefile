@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-system check docs format clean
+.PHONY: help setup serve test test-system test-clients test-gpu soak check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
