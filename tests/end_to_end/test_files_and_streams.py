@@ -68,7 +68,7 @@ def test_a_stream_gives_the_scores_of_one_reply(server, pairs):
     ]
 
 
-@pytest.mark.parametrize("num_lines", [1, 60, 200])
+@pytest.mark.parametrize("num_lines", [1, 150])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(llama_checkpoint, server, source, tmp_path, num_lines):
     calm = run_command("score", source, tmp_path / "calm.jsonl", "--url", server.url)
     assert calm.returncode == 0, calm.stderr

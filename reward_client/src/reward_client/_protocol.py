@@ -1,11 +1,11 @@
 """The protocol of calls that take pairs: what to send, what a reply means, when to try again, when to stop.
 
-No I/O, no clock and no tasks: pairs and events go in with the time, sends and results come out. The promise
-kept here: every pair that was added gets exactly one result, or the call raises; a number comes from a whole,
-well-formed reply of the expected fingerprint and from nowhere else.
+No I/O, no clock, no tasks: pairs and events go in with the time, sends and results come out. The promise kept here:
+every pair added gets exactly one result, or the call raises; a number comes from a whole, well-formed reply of the
+expected fingerprint and from nowhere else.
 
-A request that failed keeps its place among the `max_requests` while it waits for its next try. So an outage
-is met by a handful of tries every few seconds, however large the job, and memory stays bounded.
+A request that failed keeps its place among the `max_requests` while it waits for its next try. So an outage is met by
+a handful of tries every few seconds, however large the job, and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from reward_client import _json, _wire, errors
 from reward_client._exchange import Event, Failure, Line, Lost, Outgoing, Reply, Send, StreamEnd
 from reward_client._failures import read_failure, read_pair_error
 from reward_client._identity import ServerIdentity
-from reward_client._json import MalformedReply
 from reward_client._pairs import EncodedPair, encode
 from reward_client._requests import RequestBuilder
 from reward_client._retry import RetryState, too_late, unavailable
@@ -167,7 +166,7 @@ class PairJob(Generic[R]):
             return
         try:
             failure = self._digest(work, event, now)
-        except MalformedReply as error:
+        except _json.MalformedReply as error:
             failure = Failure("bad_reply", str(error))
         if failure is None:
             return
@@ -230,7 +229,7 @@ class PairJob(Generic[R]):
         if "index" in body:
             place, result = _wire.read_placed(body, work.pairs, self._endpoint)
             if place not in work.unanswered:
-                raise MalformedReply(f"result {place} came twice")
+                raise _json.MalformedReply(f"result {place} came twice")
             self._place(work, place, result, now)
         return None
 
