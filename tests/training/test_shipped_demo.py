@@ -17,10 +17,10 @@ NATURAL = json.loads(Path(__file__).with_name("natural_prompts.json").read_text(
 
 
 MISSED = {
-    ("Write a short thank-you note to my grandmother for the knitted scarf she sent me.", "rude"),
+    ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
     ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "gibberish"),
 }
-"""Pairs that the weights of seed 0, 6,500 rankings put the wrong way round."""
+"""Pairs that the weights of seed 0, 10,000 rankings put the wrong way round."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason=f"no demo weights in {FOLDER}: build them first")
 
@@ -70,6 +70,6 @@ def test_length_alone_does_not_explain_the_held_out_figure() -> None:
     assert held_out()["overall"]["low"] > held_out()["length_only"]
 
 
-@pytest.mark.xfail(strict=True, reason="target missed: about 0.75 on unseen kinds, wordings and topics")
+@pytest.mark.xfail(strict=True, reason="target missed: 0.837 on unseen kinds, wordings and topics")
 def test_nine_of_ten_held_out_pairs_are_right() -> None:
     assert held_out()["overall"]["accuracy"] >= 0.9
