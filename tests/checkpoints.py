@@ -58,17 +58,15 @@ def make_checkpoint(
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     with torch.random.fork_rng():
         torch.manual_seed(sum(family.encode()))
-        model = AutoModelForSequenceClassification.from_config(
-            kind(
-                vocab_size=vocab_size,
-                num_labels=1,
-                max_position_embeddings=max_tokens,
-                pad_token_id=SPECIALS.index(pad),
-                bos_token_id=0,
-                eos_token_id=3,
-                initializer_range=0.1,
-                **(sizes | extra | config),
-            )
-        )
+        common = {
+            "vocab_size": vocab_size,
+            "num_labels": 1,
+            "max_position_embeddings": max_tokens,
+            "pad_token_id": SPECIALS.index(pad),
+            "bos_token_id": 0,
+            "eos_token_id": 3,
+            "initializer_range": 0.1,
+        }
+        model = AutoModelForSequenceClassification.from_config(kind(**(common | sizes | extra | config)))
     model.save_pretrained(folder)
     return folder
