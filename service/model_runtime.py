@@ -62,9 +62,10 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     on_disk = await asyncio.to_thread(_read, reference, settings, device, progress)
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
-    engine = EngineThread(_engine(on_disk, settings, device))
+    head = _head(on_disk.weights)
+    engine = EngineThread(_engine(on_disk, head, settings, device))
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    card = _card(on_disk, settings, engine.info(), _head_words(on_disk))
+    card = _card(on_disk, settings, engine.info(), head.description)
     model = _assemble(card, encoder, engine, on_disk.manifest, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
@@ -96,22 +97,18 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
     )
 
 
-def _engine(on_disk: _OnDisk, settings: Settings, device: str) -> TorchEngine:
+def _engine(on_disk: _OnDisk, head: LinearHead, settings: Settings, device: str) -> TorchEngine:
     options = EngineOptions(
         max_tokens=on_disk.max_tokens,
         max_frame_tokens=settings.max_frame_tokens or default_frame_tokens(device),
         num_threads=settings.threads or default_num_threads(),
     )
-    return TorchEngine(on_disk.weights.backbone, _head(on_disk.weights), options)
+    return TorchEngine(on_disk.weights.backbone, head, options)
 
 
 def _head(weights: Weights) -> LinearHead:
     output = weights.manifest.output
     return LinearHead(weights.head_weight, weights.head_bias, scale=output.scale, shift=output.shift)
-
-
-def _head_words(on_disk: _OnDisk) -> str:
-    return _head(on_disk.weights).description
 
 
 def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
@@ -183,7 +180,6 @@ def _assemble(
         QueueOpened(card.model_id, lambda: dispatcher.num_waiting_pairs, lambda: dispatcher.num_waiting_tokens)
     )
     parts = Parts(
-        upper_bound_tokens=encoder.upper_bound_tokens,
         pool=TokenizerPool(encoder, settings.tokenizer_threads),
         admission=Admission(QueueLimits(settings.max_queue_tokens, settings.max_queue_pairs)),
         dispatcher=dispatcher,

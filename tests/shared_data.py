@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,3 @@ def nectar_pairs() -> list[Conversation]:
     """The 812 pairs of the Nectar sample: 116 prompts with 7 answers each."""
     path = shared_file("data", "nectar_dev.jsonl")
     return [Conversation(ranking.messages, answer) for ranking in read_rankings(path) for answer in ranking.answers]
-
-
-def read_jsonl(path: Path) -> list[dict[str, object]]:
-    """All rows of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]

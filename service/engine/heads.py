@@ -25,10 +25,6 @@ class Head(Protocol):
     def description(self) -> str:
         """The head in words, such as `linear 192 -> 1`."""
 
-    @property
-    def num_reads(self) -> int:
-        """How many rows are the readout's; rows beyond them are response tokens to explain."""
-
     def reward(self, hidden_TH: Tensor) -> Reward:
         """The pair's reward from the rows read, (T, H) in any float dtype."""
 
@@ -47,7 +43,6 @@ class LinearHead:
     bias_O: Tensor | None = None
     scale: float = 1.0
     shift: float = 0.0
-    num_reads: int = 1
 
     @property
     def description(self) -> str:

@@ -54,11 +54,6 @@ class TorchEngine:
         self._ladder = frame_ladder(max(options.max_frame_tokens, options.max_tokens + 1), self._num_threads)
         self._frame_sizes = self._ladder[-1:]
 
-    @property
-    def head(self) -> Head:
-        """The head in place."""
-        return self._head
-
     def info(self) -> EngineInfo:
         """Describes the engine; frame sizes are complete after `warm_up`."""
         return EngineInfo(

@@ -123,14 +123,14 @@ class RequestStream:
         place = self._places[reply.index]
         self._release(place)
         self._admission.drain.note(place.held_tokens, self._clock())
-        is_reward = isinstance(reply.outcome, Reward)
+        reward, error = (reply.outcome, None) if isinstance(reply.outcome, Reward) else (None, reply.outcome)
         return PairOutcome(
             index=reply.index,
-            reward=reply.outcome if isinstance(reply.outcome, Reward) else None,
-            error=None if isinstance(reply.outcome, Reward) else reply.outcome,
+            reward=reward,
+            error=error,
             encoded=place.encoded,
             computed_tokens=reply.computed_tokens,
-            reused_tokens=reply.reused_tokens if is_reward else 0,
+            reused_tokens=reply.reused_tokens if reward else 0,
             is_duplicate=reply.is_duplicate,
             timings=Timings(place.tokenize_s, reply.queue_s, reply.compute_s),
         )

@@ -38,13 +38,8 @@ class GoldenPair:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a served model is made of, in the order a request meets them.
+    """What a served model is made of, in the order a request meets them."""
 
-    Attributes:
-        upper_bound_tokens: The most tokens a pair can have, from its bytes; cheap.
-    """
-
-    upper_bound_tokens: Callable[[PairInput], int]
     pool: TokenizerPool
     admission: Admission
     dispatcher: Dispatcher
@@ -113,7 +108,7 @@ class LoadedModel:
     def _admit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> RequestStream:
         """Reserves room for all pairs on their upper bounds, before any work is done."""
         parts = self._parts
-        bounds = [parts.upper_bound_tokens(pair) for pair in pairs]
+        bounds = [parts.pool.upper_bound_tokens(pair) for pair in pairs]
         parts.admission.admit(len(pairs), sum(bounds))
         timeout_s = self._default_timeout_s if options.deadline_s is None else options.deadline_s
         ticket = Ticket(options.priority, self._clock() + timeout_s, options.explain)

@@ -36,6 +36,9 @@ GOLDEN = Conversation((Message("user", "hi"),), "hello")
 class PlainEncoder:
     """Takes ids as they are; text becomes its characters' code points; more than MAX_TOKENS is too long."""
 
+    def upper_bound_tokens(self, pair):
+        return 2 * MAX_TOKENS
+
     def encode_many(self, pairs, truncation):
         return [self._encode(pair) for pair in pairs]
 
@@ -59,7 +62,6 @@ async def serving(on_run=None, limits=None, golden_value=None, default_timeout_s
     dispatcher = Dispatcher(engine, FrameLimits(100))
     dispatcher.start()
     parts = Parts(
-        upper_bound_tokens=lambda pair: 2 * MAX_TOKENS,
         pool=TokenizerPool(PlainEncoder(), num_threads=2),
         admission=Admission(limits or QueueLimits(10**6, 10**4)),
         dispatcher=dispatcher,

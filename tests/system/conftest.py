@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.checkpoints import make_checkpoint
-
-SERVE = (sys.executable, "-c", "from service.cli import main; main()", "serve")
-"""The command line without its console script, so that the checkout's own code runs."""
-
-STOP_TIMEOUT_S = 30
+from tests.end_to_end.process import running
 
 
 def skip_without(*commands: str) -> None:
@@ -36,17 +31,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(*arguments: str | Path) -> Iterator[str]:
     """A server process on a port the system chose; yields its address once it can score."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("REWARD_SERVER_")}
-    command = [*SERVE, *map(str, arguments), "--port", "0"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            ready = next((line for line in server.stdout if line.startswith("reward-server ready on ")), None)
-            assert ready is not None, "the server ended before it was ready; its words are above"
-            yield ready.split()[3]
-        finally:
-            server.terminate()
-            try:
-                server.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with TemporaryDirectory() as folder, running(Path(folder) / "log", *arguments) as server:
+        yield server.url
+        server.stop()
