@@ -1,0 +1,123 @@
+"""The engine alone, against plain transformers on the same weights: `python -m benchmarks.engine --help`.
+
+Needs torch, transformers and this repository; no web stack, no download, any model shape. Prints a table of
+medians and ratios, and one JSON line. The sides take turns inside each repeat, since machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.workloads import WORKLOADS, pairs_of
+from service.numeric_mode import set_deterministic_math
+
+if TYPE_CHECKING:
+    from benchmarks.engine_sides import Bench
+    from service.types import EncodedPair
+
+FRAMES = "frames"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures what the command line asks for."""
+    args = _parser().parse_args(arguments)
+    set_deterministic_math(os.environ)
+    import torch
+
+    from benchmarks.engine_sides import SHAPES, build
+    from benchmarks.gemm_ceiling import ceiling_tokens_per_s, flops_per_token
+
+    shape, dtype = SHAPES[args.shape], getattr(torch, args.dtype)
+    bench = build(shape, dtype, args.device, args.frame_tokens, _say)
+    ceiling = ceiling_tokens_per_s(shape, dtype, args.device, bench.engine.info().max_frame_tokens)
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": torch.cuda.get_device_name() if "cuda" in args.device else f"{platform.machine()} x {os.cpu_count()}",
+        "torch": torch.__version__,
+        "shape": args.shape,
+        "dtype": args.dtype,
+        "repeats": args.repeats,
+        "ceiling_tokens_per_s": round(ceiling),
+        "ceiling_tflops": round(ceiling * flops_per_token(shape) / 1e12, 3),
+        "frame_sizes": bench.engine.info().frame_sizes,
+    }
+    results = {name: _workload(bench, pairs_of(name, args.pairs, shape.vocab), args) for name in args.workloads}
+    _print_table(results, ceiling)
+    if "cuda" in args.device:
+        facts["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    sys.stdout.write(json.dumps(facts | {"workloads": results}) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    parser.add_argument("--shape", default="small", choices=["tiny", "small", "llama-2-7b"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda:0, …")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--frame-tokens", type=int, default=2048, help="rows of the largest frame (2048)")
+    parser.add_argument("--pairs", type=int, default=64, help="pairs of each workload (64)")
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (3)")
+    parser.add_argument("--batch-size", type=int, default=16, help="rows of the padded side (16)")
+    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
+    return parser
+
+
+def _workload(bench: Bench, pairs: list[EncodedPair], args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds, tokens and score differences of each side on one workload."""
+    sides: dict[str, Callable[[], tuple[list[float], int]]] = {
+        FRAMES: lambda: bench.frames(pairs),
+        "one at a time": lambda: bench.one_at_a_time(pairs),
+        f"padded {args.batch_size}": lambda: bench.padded(pairs, args.batch_size),
+    }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    last: dict[str, tuple[list[float], int]] = {}
+    for _ in range(args.repeats):
+        for side, run in sides.items():
+            started = time.perf_counter()
+            last[side] = run()
+            seconds[side].append(time.perf_counter() - started)
+    oracle = last["one at a time"][0]
+    num_tokens = sum(len(pair.ids) for pair in pairs)
+    return {
+        "pairs": len(pairs),
+        "tokens": num_tokens,
+        "sides": {
+            side: _side(statistics.median(seconds[side]), len(pairs), *last[side], oracle=oracle) for side in sides
+        },
+    }
+
+
+def _side(median_s: float, num_pairs: int, scores: list[float], computed: int, oracle: list[float]) -> dict[str, float]:
+    return {
+        "pairs_per_s": round(num_pairs / median_s, 2),
+        "computed_tokens": computed,
+        "computed_tokens_per_s": round(computed / median_s),
+        "worst_difference": max(abs(a - b) for a, b in zip(scores, oracle, strict=True)),
+    }
+
+
+def _print_table(results: dict[str, Any], ceiling: float) -> None:
+    sys.stdout.write("workload    side             pairs/s  frames are  tokens/s of ceiling differs by\n")
+    for name, result in results.items():
+        ours = result["sides"][FRAMES]["pairs_per_s"]
+        for side, got in result["sides"].items():
+            rate = got["computed_tokens_per_s"]
+            sys.stdout.write(
+                f"{name:11} {side:14} {got['pairs_per_s']:9.2f} {ours / got['pairs_per_s']:10.2f}x "
+                f"{rate:9d} {rate / ceiling:10.0%} {got['worst_difference']:10.1e}\n"
+            )
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+
+
+if __name__ == "__main__":
+    main()

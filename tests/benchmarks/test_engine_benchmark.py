@@ -1,0 +1,33 @@
+"""The engine's benchmark runs, agrees with its oracle and needs no web stack. Its timings are asserted nowhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_WEB_STACK = """
+import sys
+for name in ("fastapi", "pydantic", "uvicorn", "httpx", "prometheus_client", "orjson"):
+    sys.modules[name] = None
+from benchmarks.engine import main
+main(["--shape", "tiny", "--pairs", "16", "--repeats", "1", "--workloads", "rlhf-group", "rerank"])
+"""
+
+
+def test_a_dry_run_on_the_cpu_reports_every_side_and_agrees_with_one_at_a_time():
+    command = [sys.executable, "-c", WITHOUT_WEB_STACK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    for name, num_responses in (("rlhf-group", 8), ("rerank", 16)):
+        workload = report["workloads"][name]
+        assert set(workload["sides"]) == {"frames", "one at a time", "padded 16"}
+        alone, frames = workload["sides"]["one at a time"], workload["sides"]["frames"]
+        assert alone["computed_tokens"] == workload["tokens"]
+        assert frames["computed_tokens"] < workload["tokens"]
+        assert workload["pairs"] % num_responses == 0
+        # fp32 sums in another order; scores spread by about 1
+        assert frames["worst_difference"] < 2e-5
