@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import native, openrlhf, slime
+from service.api.dialects import cohere, native, openrlhf, sglang, shared_paths, slime, tei, vllm
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
@@ -29,7 +29,16 @@ from service.observability.observers import FanOut, Observer
 from service.observability.prometheus import PrometheusObserver
 from service.settings import Settings
 
-DIALECTS: Final[tuple[Dialect, ...]] = (native.DIALECT, openrlhf.DIALECT, slime.DIALECT)
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    native.DIALECT,
+    openrlhf.DIALECT,
+    slime.DIALECT,
+    shared_paths.DIALECT,
+    vllm.DIALECT,
+    sglang.DIALECT,
+    cohere.DIALECT,
+    tei.DIALECT,
+)
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 
 TITLE: Final = "reward-server"

@@ -58,7 +58,8 @@ async def test_every_route_but_the_open_ones_asks_for_the_key(method: str, path:
     else:
         assert reply.status_code == 401
         assert reply.headers["WWW-Authenticate"] == "Bearer"
-        assert method == "HEAD" or reply.json()["error"]["code"] == "unauthorized"
+        # the error's shape is its dialect's; its words are ours
+        assert method == "HEAD" or "the API key is missing or wrong" in reply.text
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
-from pydantic import BaseModel, ConfigDict
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.api.deps import CallerDep, RuntimeDep
+from service.api.dialects.policy_templates import conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
-from service.errors import BodyTooLarge, EngineFailure, RewardServiceError
-from service.types import PairInput, PairOutcome, Priority, ScoreOptions
+from service.errors import BodyTooLarge, EngineFailure, InvalidInput, RewardServiceError
+from service.types import PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class LenientBody(BaseModel):
@@ -58,6 +64,59 @@ class Desk:
 def values(outcomes: Sequence[PairOutcome]) -> list[float]:
     """The raw scores of outcomes that all have one."""
     return [outcome.reward.score for outcome in outcomes if outcome.reward is not None]
+
+
+def whole_text(text: str, policy_template: str | None) -> PairInput:
+    """A model's whole input as one text: taken apart if it is in a known template, else taken as it is."""
+    parsed = conversation_in(text, policy_template)
+    return RenderedText(text) if parsed is None else parsed.conversation
+
+
+def whole_ids(ids: Sequence[int]) -> TokenIds:
+    """A model's whole input as ids; where the response begins changes no score."""
+    return TokenIds(tuple(ids[:-1]), tuple(ids[-1:]))
+
+
+def sigmoid(score: float) -> float:
+    """The fp32 logistic function of a raw score, as the double that equals it.
+
+    >>> sigmoid(0.0), sigmoid(-1000.0), sigmoid(1000.0)
+    (0.5, 0.0, 1.0)
+    """
+    power = math.exp(-min(abs(score), 700.0))  # of whichever sign cannot overflow
+    exact = (1.0 if score >= 0 else power) / (1.0 + power)
+    rounded: float = struct.unpack("<f", struct.pack("<f", exact))[0]
+    return rounded
+
+
+def parse_body(kind: type[Parsed], body: object) -> Parsed:
+    """Reads a body whose kind was told by its keys.
+
+    Raises:
+        RequestValidationError: As FastAPI does for a body it reads itself.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        details = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors()]
+        raise RequestValidationError(details) from error
+
+
+def refuse_unhonoured(body: BaseModel, *names: str) -> None:
+    """Refuses fields that would change the score and are not honoured.
+
+    Raises:
+        InvalidInput: If one of them is given.
+    """
+    for name in names:
+        given = getattr(body, name)
+        if given is not None:
+            raise InvalidInput(f"{name} is {given!a}; allowed: leave it out, it is not honoured here", param=name)
+
+
+def transformed(is_raw: bool) -> dict[str, str]:
+    """The header that says what was done to the raw scores."""
+    return {"X-Score-Transform": "raw" if is_raw else "sigmoid"}
 
 
 def _of_item(outcome: PairOutcome) -> RewardServiceError:

@@ -23,6 +23,9 @@ _TOKEN: Final = re.compile(r"<[^<>\s]+>|\[/?INST\]")
 _TAGS_OF_HTML: Final = frozenset({"<s>", "</s>"})
 """Control tokens that plain text may hold, too: they alone do not make a text look rendered."""
 
+_LLAMA3_DATES: Final = re.compile(r"Cutting Knowledge Date: [^\n]*\nToday Date: [^\n]*\n\n")
+"""What Llama 3.1's template writes into every system turn by itself, and would write again."""
+
 _LLAMA2_SYSTEM: Final = re.compile(r"<<SYS>>\n(?P<system>.*?)\n<</SYS>>\n\n(?P<user>.*)", re.DOTALL)
 
 
@@ -75,7 +78,7 @@ class PolicyTemplate:
         return None
 
     def _parsed(self, messages: list[Message], ended: bool) -> ParsedText | None:
-        prompt = tuple(self._with_system(messages[:-1]))
+        prompt = tuple(_without_dates(self._with_system(messages[:-1])))
         if not prompt or prompt[-1].role == "assistant":
             return None
         return ParsedText(Conversation(prompt, messages[-1].content), ended)
@@ -126,6 +129,14 @@ class ParsedText:
 
     conversation: Conversation
     ended: bool
+
+
+def _without_dates(messages: list[Message]) -> list[Message]:
+    dates = _LLAMA3_DATES.match(messages[0].content) if messages and messages[0].role == "system" else None
+    if dates is None:
+        return messages
+    system = messages[0].content[dates.end() :]
+    return [Message("system", system), *messages[1:]] if system else messages[1:]
 
 
 def _tokens_in(mark: str) -> list[str]:

@@ -1,0 +1,165 @@
+"""vLLM's pooling routes (0.33): `/classify`, `/pooling`, `/score`; verl posts to `/classify`.
+
+Raw scores unless `use_activation` (older verl: `activation`) is true; vLLM's own default is the sigmoid. On `/score`
+the sigmoid is what the shape promises. Errors are vLLM's `{"error": {message, type, param, code}}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Final, Literal
+
+from fastapi import APIRouter
+from pydantic import AliasChoices, Field
+from starlette.responses import Response
+
+from service.api.dialect import Dialect
+from service.api.dialects.compat import (
+    Desk,
+    DeskDep,
+    LenientBody,
+    refuse_unhonoured,
+    sigmoid,
+    transformed,
+    values,
+    whole_ids,
+    whole_text,
+)
+from service.api.error_mapping import ErrorReport
+from service.api.json_io import JsonReply, JsonRoute
+from service.errors import BadConversation, InvalidInput
+from service.types import Conversation, Message, PairInput, PairOutcome, Priority
+
+NAME: Final = "vllm"
+router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
+_numbers: Final = count(1)
+
+
+class Turn(LenientBody):
+    """One message."""
+
+    role: str
+    content: str
+
+
+class ModelField(LenientBody):
+    """Any name is accepted while one model is loaded."""
+
+    model: str | None = None
+    truncate_prompt_tokens: int | None = None
+
+
+class ClassifyBody(ModelField):
+    """One text, several, ids of one or several, or the messages of one conversation."""
+
+    input: str | list[int] | list[str] | list[list[int]] | None = None
+    messages: list[Turn] | None = None
+    use_activation: bool | None = Field(None, validation_alias=AliasChoices("use_activation", "activation"))
+    task: Literal["classify"] | None = None
+    encoding_format: Literal["float"] = "float"
+
+
+class TextPairsBody(ModelField):
+    """Two sides, by any of vLLM's names: one to one, one to many, or as many on each."""
+
+    first: str | list[str] = Field(validation_alias=AliasChoices("queries", "text_1", "data_1"))
+    second: str | list[str] = Field(validation_alias=AliasChoices("documents", "items", "text_2", "data_2"))
+    use_activation: bool | None = Field(None, validation_alias=AliasChoices("use_activation", "activation"))
+
+
+async def answer_classify(body: ClassifyBody, desk: Desk) -> Response:
+    """Gives each input's raw score as the only entry of `probs`."""
+    outcomes, scores = await _classified(body, desk)
+    data = [
+        {"index": index, "label": "LABEL_0", "probs": [score], "num_classes": 1} for index, score in enumerate(scores)
+    ]
+    return _reply("classify", data, outcomes, body, desk, is_raw=not body.use_activation)
+
+
+@router.post("/pooling", summary="vLLM: pooled outputs")
+async def pooling(body: ClassifyBody, desk: DeskDep) -> Response:
+    """Gives each input's raw score as its pooled output."""
+    outcomes, scores = await _classified(body, desk)
+    data = [{"index": index, "object": "pooling", "data": [score]} for index, score in enumerate(scores)]
+    return _reply("pooling", data, outcomes, body, desk, is_raw=not body.use_activation)
+
+
+@router.post("/score", summary="vLLM: scores of text pairs")
+async def score(body: TextPairsBody, desk: DeskDep) -> Response:
+    """Gives the sigmoid of each pair's score, or the raw one for `use_activation: false`."""
+    refuse_unhonoured(body, "truncate_prompt_tokens")
+    pairs = [Conversation((Message("user", first),), second) for first, second in _sides(body)]
+    outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE, body.model)
+    is_raw = body.use_activation is False
+    scores = values(outcomes) if is_raw else [sigmoid(value) for value in values(outcomes)]
+    data = [{"index": index, "object": "score", "score": value} for index, value in enumerate(scores)]
+    return _reply("score", data, outcomes, body, desk, is_raw=is_raw)
+
+
+async def _classified(body: ClassifyBody, desk: Desk) -> tuple[list[PairOutcome], list[float]]:
+    refuse_unhonoured(body, "truncate_prompt_tokens")
+    outcomes = await desk.scores(_inputs(body, desk.policy_template), NAME, Priority.BULK, body.model)
+    raw = values(outcomes)
+    return outcomes, [sigmoid(value) for value in raw] if body.use_activation else raw
+
+
+def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
+    if (body.input is None) == (body.messages is None):
+        raise InvalidInput("allowed: exactly one of input and messages", param="input")
+    if body.messages is not None:
+        return [_conversation(body.messages)]
+    return inputs_of(body.input or [], policy_template)
+
+
+def inputs_of(
+    given: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]], policy: str | None
+) -> list[PairInput]:
+    """One text, several, the ids of one or of several, as pairs."""
+    if isinstance(given, str):
+        return [whole_text(given, policy)]
+    ids = [item for item in given if isinstance(item, int)]
+    if ids:
+        return [whole_ids(ids)]
+    return [whole_text(item, policy) if isinstance(item, str) else whole_ids(item) for item in given]  # type: ignore[arg-type]
+
+
+def _conversation(turns: Sequence[Turn]) -> Conversation:
+    if len(turns) < 2 or turns[-1].role != "assistant":
+        raise BadConversation("messages must be a prompt and then the assistant's answer as the last", param="messages")
+    return Conversation(tuple(Message(turn.role, turn.content) for turn in turns[:-1]), turns[-1].content)
+
+
+def _sides(body: TextPairsBody) -> list[tuple[str, str]]:
+    first = [body.first] if isinstance(body.first, str) else body.first
+    second = [body.second] if isinstance(body.second, str) else body.second
+    if len(first) == 1:
+        first = first * len(second)
+    if len(first) != len(second):
+        raise InvalidInput(f"given {len(first)} and {len(second)} texts; allowed: 1 to N, or N to N")
+    return list(zip(first, second, strict=True))
+
+
+def _reply(
+    kind: str, data: object, outcomes: Sequence[PairOutcome], body: ModelField, desk: Desk, *, is_raw: bool
+) -> Response:
+    tokens = sum(len(outcome.encoded.ids) for outcome in outcomes if outcome.encoded)
+    reply = {
+        "id": f"{kind}-{next(_numbers)}",
+        "object": "list",
+        "created": desk.runtime.default_model.card.created_s,
+        "model": body.model or desk.runtime.default_model.card.model_id,
+        "data": data,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+    }
+    return JsonReply(reply, headers=transformed(is_raw))
+
+
+def error_shape(report: ErrorReport) -> tuple[int, object]:
+    """Gives vLLM's error body; whatever was wrong with the request is its 400."""
+    status = 400 if report.status == 422 else report.status
+    kind = "BadRequestError" if status < 500 else "InternalServerError"
+    return status, {"error": {"message": report.message, "type": kind, "param": report.param, "code": status}}
+
+
+DIALECT: Final = Dialect(NAME, router, error_shape)
