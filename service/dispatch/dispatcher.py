@@ -19,10 +19,10 @@ from itertools import count
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.score_cache import ScoreCache
-from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, RewardServiceError
+from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
 from service.scheduling.batcher import FrameLimits, take_frame
 from service.scheduling.jobs import Job, JobId, group_of
-from service.scheduling.packing import PackedFrame, PackedJob
+from service.scheduling.packing import PackedFrame, PackedJob, halves
 from service.scheduling.waiting_line import WaitingLine
 from service.types import EncodedPair, Reward
 
@@ -160,13 +160,26 @@ class Dispatcher:
         return take_frame(self._line, self._limits, now_s)
 
     async def _run(self, packed: PackedFrame) -> None:
-        """Runs one frame and answers its pairs, whatever happens."""
+        """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
         taken_s = self._clock()
+        outcomes = await self._timed_rewards(packed)
+        if isinstance(outcomes, OutOfMemory) and len(packed.jobs) > 1:
+            for half in halves(packed):
+                self._answer(half, await self._timed_rewards(half), taken_s)
+        else:
+            self._answer(packed, outcomes, taken_s)
+
+    async def _timed_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
+        """What the engine says of a frame, reported to whoever watches frames."""
+        started_s = self._clock()
         outcomes = await self._rewards(packed)
+        code = outcomes.code if isinstance(outcomes, RewardServiceError) else "ok"
+        self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+        return outcomes
+
+    def _answer(self, packed: PackedFrame, outcomes: tuple[Reward, ...] | RewardServiceError, taken_s: float) -> None:
+        """Tells the askers of a frame's pairs what became of them."""
         compute_s = self._clock() - taken_s
-        failure = outcomes if isinstance(outcomes, RewardServiceError) else None
-        report = FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, failure.code if failure else "ok")
-        self._on_frame(report)
         for place, taken in enumerate(packed.jobs):
             outcome = outcomes if isinstance(outcomes, RewardServiceError) else _finite(outcomes[place])
             if isinstance(outcome, Reward):

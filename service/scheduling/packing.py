@@ -129,6 +129,20 @@ class FrameBuilder:
         return range(chunk.row, chunk.row + len(chunk.ids))
 
 
+def halves(packed: PackedFrame) -> tuple[PackedFrame, ...]:
+    """The frame's jobs as two frames, the first half and the rest; a frame of one job stays one."""
+    jobs = [taken.job for taken in packed.jobs]
+    middle = (len(jobs) + 1) // 2
+    return tuple(_frame_of(part) for part in (jobs[:middle], jobs[middle:]) if part)
+
+
+def _frame_of(jobs: Sequence[Job]) -> PackedFrame:
+    builder = FrameBuilder(sum(job.num_tokens for job in jobs))
+    for job in jobs:
+        builder.try_add(job)
+    return builder.build()
+
+
 def _chunks_of(pair: EncodedPair) -> list[_Chunk]:
     """The pair's chain, not yet placed: its chunks in order, and its probe as a last chunk of one token."""
     bounds = (*pair.cuts, len(pair.ids))

@@ -257,3 +257,37 @@ async def test_each_pair_gets_one_reply_whatever_is_asked_cancelled_or_fails(see
                 assert reply.outcome == Reward(score_of(pair)) or isinstance(reply.outcome, EngineFailure)
 
         assert all(ticket.replies.empty() for ticket in left)
+
+
+async def test_a_frame_that_does_not_fit_the_memory_is_tried_again_in_two_halves():
+    pairs = [encoded([1, 2, 3], [number]) for number in range(10, 15)]
+
+    def refuse_large(frame):
+        if frame.num_pairs > 3:
+            raise OutOfMemory("no room")
+
+    async with open_counter(on_run=refuse_large) as counter:
+        come = await replies(counter.ask(*pairs), len(pairs))
+
+    assert [reply.outcome.score for reply in come] == [fake_score(pair.ids) for pair in pairs]
+    assert [frame.num_pairs for frame in counter.engine.frames] == [3, 2]
+    assert [(report.num_pairs, report.outcome) for report in counter.reports] == [
+        (5, "out_of_memory"),
+        (3, "ok"),
+        (2, "ok"),
+    ]
+
+
+async def test_a_half_that_still_does_not_fit_fails_its_own_pairs_only():
+    greedy = 13
+
+    def refuse(frame):
+        if greedy in frame.token_ids:
+            raise OutOfMemory("no room")
+
+    pairs = [encoded([1, 2, 3], [number]) for number in range(10, 14)]
+    async with open_counter(on_run=refuse) as counter:
+        come = await replies(counter.ask(*pairs), len(pairs))
+
+    assert [reply.outcome.score for reply in come[:2]] == [fake_score(pair.ids) for pair in pairs[:2]]
+    assert all(isinstance(reply.outcome, OutOfMemory) for reply in come[2:])
