@@ -27,9 +27,6 @@ from service.types import EncodedPair
 PAIRS_A_CALL = 32
 IDLE_CALLS = 40
 SHORT_TOKENS = 24
-VOCABULARY = 4096
-"""Ids that stand for words are drawn below it."""
-
 WORDS = "the of and to in is you that it he was for on are as with his they at".split(" ")  # noqa: SIM905
 """Common words, about a token each in most vocabularies."""
 
@@ -72,7 +69,7 @@ async def score(client: httpx.AsyncClient, pairs: Sequence[EncodedPair]) -> dict
 
 def _text(pair: EncodedPair) -> dict[str, str]:
     """A word for each of the pair's ids: text, so that the model's template marks where its prompt ends."""
-    words = [WORDS[token % len(WORDS)] for token in pair.ids]
+    words = [WORDS[token] for token in pair.ids]
     return {"prompt": " ".join(words[: pair.prompt_tokens]), "response": " ".join(words[pair.prompt_tokens :])}
 
 
@@ -83,7 +80,7 @@ async def workload(load: Load, name: str, args: argparse.Namespace, seeds: count
     shares: dict[str, float] = {}
     for _ in range(args.repeats):
         for way, size in sizes.items():
-            pairs = pairs_of(name, args.pairs, VOCABULARY, next(seeds))
+            pairs = pairs_of(name, args.pairs, len(WORDS), next(seeds))
             took_s, tokens, computed = await load.send(
                 [pairs[start : start + size] for start in range(0, len(pairs), size)]
             )
@@ -100,7 +97,7 @@ async def idle_latency(load: Load, args: argparse.Namespace, seeds: count[int]) 
     totals, computes = [], []
     async with httpx.AsyncClient(base_url=load.url, timeout=60) as client:
         for _ in range(IDLE_CALLS):
-            pair = pairs_of("chat", 1, VOCABULARY, next(seeds))[0]
+            pair = pairs_of("chat", 1, len(WORDS), next(seeds))[0]
             short = EncodedPair(pair.ids[:SHORT_TOKENS], (0,), (0,), None, 8, SHORT_TOKENS - 8)
             started = time.perf_counter()
             reply = await score(client, [short])
@@ -114,9 +111,9 @@ async def burst(args: argparse.Namespace, seeds: count[int]) -> dict[str, float]
     """How many times as long many single-pair requests at once take as one request of as many pairs."""
     alone, together = [], []
     for _ in range(args.repeats):
-        pairs = pairs_of("chat", args.burst, VOCABULARY, next(seeds))
+        pairs = pairs_of("chat", args.burst, len(WORDS), next(seeds))
         together.append((await Load(args.url, 1).send([pairs]))[0])
-        pairs = pairs_of("chat", args.burst, VOCABULARY, next(seeds))
+        pairs = pairs_of("chat", args.burst, len(WORDS), next(seeds))
         alone.append((await Load(args.url, args.clients).send([[pair] for pair in pairs]))[0])
     single, one = statistics.median(alone), statistics.median(together)
     return {"single_s": round(single, 2), "one_request_s": round(one, 2), "throughput_ratio": round(one / single, 3)}

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from service.errors import ModelNotReady, RewardServiceError, UnknownModel
+from service.errors import BodyTooLarge, ModelNotReady, RewardServiceError, UnknownModel
 from service.observability.observers import Observer
 from service.scoring.protocol import ServedModel
 from service.settings import Settings
@@ -52,6 +52,16 @@ class Runtime:
             if name in model.card.aliases:
                 return model
         raise UnknownModel(f"model {name!a} is not loaded; allowed: {', '.join(self.models)}", param="model")
+
+    def check_num_pairs(self, num_pairs: int) -> None:
+        """Refuses a request of too many pairs.
+
+        Raises:
+            BodyTooLarge: If there are more than `max_pairs_per_request`.
+        """
+        limit = self.settings.max_pairs_per_request
+        if num_pairs > limit:
+            raise BodyTooLarge(f"the request has {num_pairs} pairs; allowed: {limit} (max_pairs_per_request)")
 
     def health(self) -> Health:
         """Ready when every model is; else the reasons of those that are not."""

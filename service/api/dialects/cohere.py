@@ -14,12 +14,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service.api.dialect import Dialect
-from service.api.dialects.compat import Desk, DeskDep, LenientBody, sigmoid, transformed, values
+from service.api.dialects.compat import Desk, DeskDep, LenientBody, answer_to, num_tokens, sigmoid, transformed, values
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import InvalidInput
 from service.scoring.ordering import rank_order
-from service.types import Conversation, Message, Priority
+from service.types import Priority
 
 NAME: Final = "cohere"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
@@ -47,7 +47,7 @@ async def rerank(body: RerankBody, desk: DeskDep) -> Response:
 async def answer_rerank(body: RerankBody, desk: Desk) -> Response:
     """Answers a rerank body, whichever route it came in by."""
     texts = [_text_of(document, index, body.rank_fields) for index, document in enumerate(body.documents)]
-    pairs = [Conversation((Message("user", body.query),), text) for text in texts]
+    pairs = [answer_to(body.query, text) for text in texts]
     outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE, body.model)
     raw = values(outcomes)
     results = []
@@ -55,7 +55,7 @@ async def answer_rerank(body: RerankBody, desk: Desk) -> Response:
         shown = raw[index] if body.raw_scores else sigmoid(raw[index])
         entry: dict[str, object] = {"index": index, "relevance_score": shown, "raw_score": raw[index]}
         results.append(entry | ({"document": {"text": texts[index]}} if body.return_documents else {}))
-    tokens = sum(len(outcome.encoded.ids) for outcome in outcomes if outcome.encoded)
+    tokens = num_tokens(outcomes)
     reply = {
         "id": "rerank",
         "object": "list",

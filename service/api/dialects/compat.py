@@ -13,11 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.api.deps import CallerDep, RuntimeDep
-from service.api.dialects.policy_templates import conversation_in
+from service.api.dialects.policy_templates import AS_IS, conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
-from service.errors import BodyTooLarge, EngineFailure, InvalidInput, RewardServiceError
-from service.types import PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
+from service.errors import EngineFailure, InvalidInput, RewardServiceError
+from service.types import Conversation, Message, PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -26,6 +26,18 @@ class LenientBody(BaseModel):
     """A body in which unknown fields are ignored, as the servers do that the dialects imitate."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Turn(LenientBody):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """The turns as plain values."""
+    return tuple(Message(turn.role, turn.content) for turn in turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +61,7 @@ class Desk:
             RewardServiceError: The first pair's that has no score: these replies have no place for it.
             BodyTooLarge: If there are too many pairs.
         """
-        limit = self.runtime.settings.max_pairs_per_request
-        if len(pairs) > limit:
-            raise BodyTooLarge(f"the request has {len(pairs)} pairs; allowed: {limit} (max_pairs_per_request)")
+        self.runtime.check_num_pairs(len(pairs))
         served = self.runtime.default_model if len(self.runtime.models) == 1 else self.runtime.find(model)
         options = ScoreOptions(truncation=self.runtime.settings.truncation, priority=priority, dialect=dialect)
         outcomes = await score_all(served, pairs, options, self.caller)
@@ -66,10 +76,27 @@ def values(outcomes: Sequence[PairOutcome]) -> list[float]:
     return [outcome.reward.score for outcome in outcomes if outcome.reward is not None]
 
 
+def answer_to(prompt: str, response: str) -> Conversation:
+    """One user turn and the response to it."""
+    return Conversation((Message("user", prompt),), response)
+
+
+def policy_pair(text: str, policy_template: str | None) -> tuple[PairInput, bool | None] | None:
+    """A whole conversation as one text, and whether its answer ended, where its template tells; None if it is plain.
+
+    Raises:
+        BadConversation, InvalidInput: As `conversation_in` does.
+    """
+    parsed = conversation_in(text, policy_template)
+    if parsed is not None:
+        return parsed.conversation, parsed.ended
+    return (RenderedText(text), None) if policy_template == AS_IS else None
+
+
 def whole_text(text: str, policy_template: str | None) -> PairInput:
     """A model's whole input as one text: taken apart if it is in a known template, else taken as it is."""
-    parsed = conversation_in(text, policy_template)
-    return RenderedText(text) if parsed is None else parsed.conversation
+    found = policy_pair(text, policy_template)
+    return RenderedText(text) if found is None else found[0]
 
 
 def whole_ids(ids: Sequence[int]) -> TokenIds:
@@ -117,6 +144,16 @@ def refuse_unhonoured(body: BaseModel, *names: str) -> None:
 def transformed(is_raw: bool) -> dict[str, str]:
     """The header that says what was done to the raw scores."""
     return {"X-Score-Transform": "raw" if is_raw else "sigmoid"}
+
+
+def shown(outcomes: Sequence[PairOutcome], *, is_raw: bool) -> list[float]:
+    """The scores as a reply shows them: raw, or their sigmoid."""
+    return values(outcomes) if is_raw else [sigmoid(value) for value in values(outcomes)]
+
+
+def num_tokens(outcomes: Sequence[PairOutcome]) -> int:
+    """Tokens read for all of them, for `usage`."""
+    return sum(len(outcome.encoded.ids) for outcome in outcomes if outcome.encoded)
 
 
 def _of_item(outcome: PairOutcome) -> RewardServiceError:

@@ -29,7 +29,7 @@ from service.api.json_io import JsonReply, JsonRoute
 from service.api.ndjson import NdjsonReply, wants_ndjson
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, ScoringCall, score_all, unless_disconnected, within
-from service.errors import BodyTooLarge, FingerprintMismatch, InvalidInput
+from service.errors import FingerprintMismatch, InvalidInput
 from service.scoring.protocol import ServedModel
 from service.settings import Settings
 from service.types import ModelCard, PairOutcome
@@ -145,9 +145,7 @@ def chosen_model(body: RequestBody, num_pairs: int, runtime: Runtime) -> ServedM
         FingerprintMismatch: If the caller demands another fingerprint.
         InvalidInput: If a calibration artefact is named that the model does not have.
     """
-    limit = runtime.settings.max_pairs_per_request
-    if num_pairs > limit:
-        raise BodyTooLarge(f"the request has {num_pairs} pairs; allowed: {limit} (max_pairs_per_request)")
+    runtime.check_num_pairs(num_pairs)
     model = runtime.find(body.model)
     demanded, served = body.demanded(), model.card.fingerprint
     if demanded is not None and demanded != served:

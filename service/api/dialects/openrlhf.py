@@ -13,12 +13,11 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.api.dialect import Dialect
-from service.api.dialects.compat import DeskDep, LenientBody, values
-from service.api.dialects.policy_templates import AS_IS, conversation_in
+from service.api.dialects.compat import DeskDep, LenientBody, answer_to, policy_pair, values
 from service.api.error_mapping import native_shape
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import BadConversation
-from service.types import Conversation, Message, PairInput, Priority, RenderedText
+from service.types import PairInput, Priority
 
 NAME: Final = "openrlhf"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
@@ -53,17 +52,15 @@ def read_query(query: str, prompt: str | None, policy_template: str | None) -> t
     Raises:
         BadConversation: If it is rendered in no template that is known, or plain and not its prompt and more.
     """
-    parsed = conversation_in(query, policy_template)
-    if parsed is not None:
-        return parsed.conversation, parsed.ended
-    if policy_template == AS_IS:
-        return RenderedText(query), None
+    found = policy_pair(query, policy_template)
+    if found is not None:
+        return found
     if prompt is None or not query.startswith(prompt):
         raise BadConversation(
             "query is plain text that does not begin with its prompt, so that nobody can tell where the response "
             "begins; allowed: text in a policy template, plain text that begins with prompts[i], or --policy-template"
         )
-    return Conversation((Message("user", prompt),), query.removeprefix(prompt)), None
+    return answer_to(prompt, query.removeprefix(prompt)), None
 
 
 DIALECT: Final = Dialect(NAME, router, native_shape)

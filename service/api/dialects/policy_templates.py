@@ -47,7 +47,7 @@ class PolicyTemplate:
     stops: tuple[str, ...] = ()
     is_spaced: bool = False
     has_llama2_system: bool = False
-    markers: tuple[str, ...] = field(default=())
+    markers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         marks = {mark for pair in self.turns.values() for mark in pair if mark} | set(self.stops)
@@ -144,13 +144,15 @@ def _tokens_in(mark: str) -> list[str]:
     return _TOKEN.findall(mark) or [mark]
 
 
-def _chat(name: str, opening: str, closing: str, *, assistant: str = "assistant", **more: object) -> PolicyTemplate:
+def _chat(
+    name: str, opening: str, closing: str, *, bos: tuple[str, ...], assistant: str = "assistant"
+) -> PolicyTemplate:
     """A template whose turns differ in nothing but the role's name."""
     turns = {
         role: (opening.format(written), closing)
         for role, written in (("system", "system"), ("user", "user"), ("assistant", assistant))
     }
-    return PolicyTemplate(name, turns, stops=(closing.strip(),), **more)  # type: ignore[arg-type]
+    return PolicyTemplate(name, turns, bos=bos, stops=(closing.strip(),))
 
 
 _INST: Final = {"user": ("[INST]", "[/INST]"), "assistant": ("", "</s>")}

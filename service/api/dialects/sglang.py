@@ -13,12 +13,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.api.dialect import Dialect
-from service.api.dialects.compat import Desk, DeskDep, LenientBody, refuse_unhonoured, transformed, values
-from service.api.dialects.vllm import inputs_of
+from service.api.dialects.compat import Desk, DeskDep, LenientBody, num_tokens, refuse_unhonoured, transformed, values
+from service.api.dialects.vllm import error_fields, inputs_of
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import InvalidInput
-from service.types import PairOutcome, Priority
+from service.types import Priority
 
 NAME: Final = "sglang"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
@@ -49,7 +49,7 @@ async def answer_native(body: NativeBody, desk: Desk) -> Response:
     given = body.text if body.text is not None else (body.input_ids or [])
     outcomes = await desk.scores(inputs_of(given, desk.policy_template), NAME, Priority.BULK)
     items = [
-        {"embedding": [value], "meta_info": {"id": str(outcome.index), "prompt_tokens": _num_tokens(outcome)}}
+        {"embedding": [value], "meta_info": {"id": str(outcome.index), "prompt_tokens": num_tokens([outcome])}}
         for outcome, value in zip(outcomes, values(outcomes), strict=True)
     ]
     is_single = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
@@ -65,7 +65,7 @@ async def embeddings(body: EmbeddingsBody, desk: DeskDep) -> Response:
         {"object": "embedding", "index": index, "embedding": _encoded(value, body.encoding_format)}
         for index, value in enumerate(values(outcomes))
     ]
-    tokens = sum(map(_num_tokens, outcomes))
+    tokens = num_tokens(outcomes)
     model = body.model or desk.runtime.default_model.card.model_id
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JsonReply({"object": "list", "data": data, "model": model, "usage": usage}, headers=transformed(is_raw=True))
@@ -76,21 +76,10 @@ def _encoded(value: float, encoding: str) -> list[float] | str:
     return [value] if encoding == "float" else base64.b64encode(struct.pack("<f", value)).decode()
 
 
-def _num_tokens(outcome: PairOutcome) -> int:
-    return len(outcome.encoded.ids) if outcome.encoded else 0
-
-
 def error_shape(report: ErrorReport) -> tuple[int, object]:
-    """SGLang's flat error body; whatever was wrong with the request is its 400."""
-    status = 400 if report.status == 422 else report.status
-    kind = "BadRequestError" if status < 500 else "InternalServerError"
-    return status, {
-        "object": "error",
-        "message": report.message,
-        "type": kind,
-        "param": report.param,
-        "code": status,
-    }
+    """SGLang's error body: the same fields as vLLM's, flat."""
+    status, fields = error_fields(report)
+    return status, {"object": "error", **fields}
 
 
 DIALECT: Final = Dialect(NAME, router, error_shape)

@@ -12,21 +12,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from service.api.dialect import Dialect
-from service.api.dialects.compat import DeskDep, LenientBody, values
-from service.api.dialects.policy_templates import AS_IS, conversation_in
+from service.api.dialects.compat import DeskDep, LenientBody, Turn, answer_to, messages_of, policy_pair, values
 from service.api.error_mapping import native_shape
 from service.api.json_io import JsonReply, JsonRoute
-from service.types import Conversation, Message, PairInput, Priority, RenderedText
+from service.types import Conversation, PairInput, Priority
 
 NAME: Final = "slime"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
-
-
-class Turn(LenientBody):
-    """One message of a prompt."""
-
-    role: str
-    content: str
 
 
 class SlimeBody(LenientBody):
@@ -50,14 +42,9 @@ async def reward(
 def read_sample(body: SlimeBody, policy_template: str | None) -> tuple[PairInput, bool | None]:
     """The pair that a sample means, and whether its answer ended, where its template tells."""
     if isinstance(body.prompt, list):
-        turns = tuple(Message(turn.role, turn.content) for turn in body.prompt)
-        return Conversation(turns, body.response), None
-    parsed = conversation_in(body.prompt + body.response, policy_template)
-    if parsed is not None:
-        return parsed.conversation, parsed.ended
-    if policy_template == AS_IS:
-        return RenderedText(body.prompt + body.response), None
-    return Conversation((Message("user", body.prompt),), body.response), None
+        return Conversation(messages_of(body.prompt), body.response), None
+    found = policy_pair(body.prompt + body.response, policy_template)
+    return (answer_to(body.prompt, body.response), None) if found is None else found
 
 
 DIALECT: Final = Dialect(NAME, router, native_shape)

@@ -14,13 +14,23 @@ from starlette.responses import Response
 
 from service.api.deps import RuntimeDep
 from service.api.dialect import Dialect
-from service.api.dialects.compat import Desk, DeskDep, LenientBody, refuse_unhonoured, sigmoid, transformed, values
-from service.api.dialects.compat import whole_text as _whole
+from service.api.dialects.compat import (
+    Desk,
+    DeskDep,
+    LenientBody,
+    answer_to,
+    refuse_unhonoured,
+    shown,
+    sigmoid,
+    transformed,
+    values,
+    whole_text,
+)
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import InvalidInput
 from service.scoring.ordering import rank_order
-from service.types import Conversation, Message, PairInput, Priority, Truncation
+from service.types import PairInput, Priority, Truncation
 
 NAME: Final = "tei"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
@@ -67,15 +77,14 @@ async def predict(body: PredictBody, desk: DeskDep) -> Response:
     pairs = [_pair(item, desk.policy_template) for item in (batch if is_batch else [single])]
     outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE)
     is_raw = body.raw_scores or body.parameters.function_to_apply == "none"
-    shown = values(outcomes) if is_raw else [sigmoid(value) for value in values(outcomes)]
-    lists = [[{"score": value, "label": "LABEL_0"}] for value in shown]
+    lists = [[{"score": value, "label": "LABEL_0"}] for value in shown(outcomes, is_raw=is_raw)]
     return JsonReply(lists if is_batch else lists[0], headers=transformed(is_raw))
 
 
 async def answer_rerank(body: RerankBody, desk: Desk) -> Response:
     """Gives indices and scores, best first."""
     _refuse_truncation(body)
-    pairs = [Conversation((Message("user", body.query),), text) for text in body.texts]
+    pairs = [answer_to(body.query, text) for text in body.texts]
     raw = values(await desk.scores(pairs, NAME, Priority.INTERACTIVE))
     ranked = [
         {"index": index, "score": raw[index] if body.raw_scores else sigmoid(raw[index])}
@@ -114,11 +123,11 @@ def _refuse_truncation(body: PredictBody | RerankBody) -> None:
 
 def _pair(item: str | list[str], policy_template: str | None) -> PairInput:
     if isinstance(item, str):
-        return _whole(item, policy_template)
+        return whole_text(item, policy_template)
     if len(item) == 1:
-        return _whole(item[0], policy_template)
+        return whole_text(item[0], policy_template)
     if len(item) == 2:
-        return Conversation((Message("user", item[0]),), item[1])
+        return answer_to(item[0], item[1])
     raise InvalidInput(f"an input has {len(item)} texts; allowed: one, or two as a pair", param="inputs")
 
 

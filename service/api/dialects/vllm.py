@@ -19,28 +19,24 @@ from service.api.dialects.compat import (
     Desk,
     DeskDep,
     LenientBody,
+    Turn,
+    answer_to,
+    messages_of,
+    num_tokens,
     refuse_unhonoured,
-    sigmoid,
+    shown,
     transformed,
-    values,
     whole_ids,
     whole_text,
 )
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import BadConversation, InvalidInput
-from service.types import Conversation, Message, PairInput, PairOutcome, Priority
+from service.types import Conversation, PairInput, PairOutcome, Priority
 
 NAME: Final = "vllm"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
 _numbers: Final = count(1)
-
-
-class Turn(LenientBody):
-    """One message."""
-
-    role: str
-    content: str
 
 
 class ModelField(LenientBody):
@@ -89,10 +85,10 @@ async def pooling(body: ClassifyBody, desk: DeskDep) -> Response:
 async def score(body: TextPairsBody, desk: DeskDep) -> Response:
     """Gives the sigmoid of each pair's score, or the raw one for `use_activation: false`."""
     refuse_unhonoured(body, "truncate_prompt_tokens")
-    pairs = [Conversation((Message("user", first),), second) for first, second in _sides(body)]
+    pairs = [answer_to(first, second) for first, second in _sides(body)]
     outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE, body.model)
     is_raw = body.use_activation is False
-    scores = values(outcomes) if is_raw else [sigmoid(value) for value in values(outcomes)]
+    scores = shown(outcomes, is_raw=is_raw)
     data = [{"index": index, "object": "score", "score": value} for index, value in enumerate(scores)]
     return _reply("score", data, outcomes, body, desk, is_raw=is_raw)
 
@@ -100,8 +96,7 @@ async def score(body: TextPairsBody, desk: DeskDep) -> Response:
 async def _classified(body: ClassifyBody, desk: Desk) -> tuple[list[PairOutcome], list[float]]:
     refuse_unhonoured(body, "truncate_prompt_tokens")
     outcomes = await desk.scores(_inputs(body, desk.policy_template), NAME, Priority.BULK, body.model)
-    raw = values(outcomes)
-    return outcomes, [sigmoid(value) for value in raw] if body.use_activation else raw
+    return outcomes, shown(outcomes, is_raw=not body.use_activation)
 
 
 def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
@@ -127,7 +122,7 @@ def inputs_of(
 def _conversation(turns: Sequence[Turn]) -> Conversation:
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise BadConversation("messages must be a prompt and then the assistant's answer as the last", param="messages")
-    return Conversation(tuple(Message(turn.role, turn.content) for turn in turns[:-1]), turns[-1].content)
+    return Conversation(messages_of(turns[:-1]), turns[-1].content)
 
 
 def _sides(body: TextPairsBody) -> list[tuple[str, str]]:
@@ -143,7 +138,7 @@ def _sides(body: TextPairsBody) -> list[tuple[str, str]]:
 def _reply(
     kind: str, data: object, outcomes: Sequence[PairOutcome], body: ModelField, desk: Desk, *, is_raw: bool
 ) -> Response:
-    tokens = sum(len(outcome.encoded.ids) for outcome in outcomes if outcome.encoded)
+    tokens = num_tokens(outcomes)
     reply = {
         "id": f"{kind}-{next(_numbers)}",
         "object": "list",
@@ -155,11 +150,17 @@ def _reply(
     return JsonReply(reply, headers=transformed(is_raw))
 
 
-def error_shape(report: ErrorReport) -> tuple[int, object]:
-    """Gives vLLM's error body; whatever was wrong with the request is its 400."""
+def error_fields(report: ErrorReport) -> tuple[int, dict[str, object]]:
+    """Status and fields of an error in OpenAI's words; whatever was wrong with the request is its 400."""
     status = 400 if report.status == 422 else report.status
     kind = "BadRequestError" if status < 500 else "InternalServerError"
-    return status, {"error": {"message": report.message, "type": kind, "param": report.param, "code": status}}
+    return status, {"message": report.message, "type": kind, "param": report.param, "code": status}
+
+
+def error_shape(report: ErrorReport) -> tuple[int, object]:
+    """Gives vLLM's error body: the fields under `error`."""
+    status, fields = error_fields(report)
+    return status, {"error": fields}
 
 
 DIALECT: Final = Dialect(NAME, router, error_shape)
