@@ -21,11 +21,12 @@ from service.dispatch.dispatcher import Dispatcher, FrameReport
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_num_threads, resolve_device
-from service.engine.heads import LinearHead
+from service.engine.heads import Head
 from service.engine.protocol import Progress
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
+from service.reward_head import build_head
 from service.scheduling.admission import Admission, QueueLimits
 from service.scheduling.batcher import FrameLimits
 from service.scoring.served_model import GoldenPair, LoadedModel, Parts
@@ -47,7 +48,7 @@ class _OnDisk:
 
     @property
     def manifest(self) -> Manifest:
-        return self.files.manifest
+        return self.weights.manifest
 
 
 async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
@@ -62,7 +63,7 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     on_disk = await asyncio.to_thread(_read, reference, settings, device, progress)
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
-    head = _head(on_disk.weights)
+    head = build_head(on_disk.weights)
     engine = EngineThread(_engine(on_disk, head, settings, device))
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     card = _card(on_disk, settings, engine.info(), head.description)
@@ -97,18 +98,13 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
     )
 
 
-def _engine(on_disk: _OnDisk, head: LinearHead, settings: Settings, device: str) -> TorchEngine:
+def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str) -> TorchEngine:
     options = EngineOptions(
         max_tokens=on_disk.max_tokens,
         max_frame_tokens=settings.max_frame_tokens or default_frame_tokens(device),
         num_threads=settings.threads or default_num_threads(),
     )
     return TorchEngine(on_disk.weights.backbone, head, options)
-
-
-def _head(weights: Weights) -> LinearHead:
-    output = weights.manifest.output
-    return LinearHead(weights.head_weight, weights.head_bias, scale=output.scale, shift=output.shift)
 
 
 def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:

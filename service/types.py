@@ -124,6 +124,8 @@ class Frame:
         sees_itself: For each chunk whether its tokens attend to the chunk itself; False for probes.
         read_rows: Offsets into the N tokens that are read, pair after pair.
         read_bounds: S + 1 offsets into `read_rows`, one span for each pair.
+        read_counts: For each pair how many of its rows its readout reads, where further ones follow that are to
+            be explained; empty where no pair of the frame has such.
     """
 
     token_ids: tuple[int, ...]
@@ -133,6 +135,7 @@ class Frame:
     sees_itself: tuple[bool, ...]
     read_rows: tuple[int, ...]
     read_bounds: tuple[int, ...]
+    read_counts: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:

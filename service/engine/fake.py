@@ -58,9 +58,10 @@ class FakeEngine:
             self.on_run(frame)
         self.frames.append(frame)
         rewards = []
-        for start, stop in pairwise(frame.read_bounds):
+        counts: Sequence[int | None] = frame.read_counts or [None] * frame.num_pairs
+        for (start, stop), count in zip(pairwise(frame.read_bounds), counts, strict=True):
             values = [fake_score(_ids_up_to(frame, row)) for row in frame.read_rows[start:stop]]
-            rewards.append(Reward(score=values[0], token_values=tuple(values[1:])))
+            rewards.append(Reward(score=values[0], token_values=() if count is None else tuple(values[count:])))
         return tuple(rewards)
 
     def close(self) -> None:

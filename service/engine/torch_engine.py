@@ -62,6 +62,7 @@ class TorchEngine:
             numeric_mode=self._numeric_mode(),
             max_frame_tokens=self._ladder[-1],
             frame_sizes=self._frame_sizes,
+            objectives=self._head.objectives,
         )
 
     def warm_up(self, progress: Progress) -> None:
@@ -81,7 +82,7 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 hidden_NH = self._hidden(frame, self._frame_sizes)
-                return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds)
+                return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
         except RewardServiceError:
             raise
         except torch.OutOfMemoryError as error:

@@ -88,8 +88,12 @@ class FrameBuilder:
             sees_itself=tuple(chunk.sees_itself for chunk in chunks),
             read_rows=tuple(row for rows in self._reads for row in rows),
             read_bounds=(0, *accumulate(len(rows) for rows in self._reads)),
+            read_counts=tuple(len(taken.job.pair.reads) for taken in self._jobs) if self._explains() else (),
         )
         return PackedFrame(frame, self.jobs)
+
+    def _explains(self) -> bool:
+        return any(taken.job.explain for taken in self._jobs)
 
     def _known_prefix(self, wanted: Sequence[_Chunk]) -> list[int]:
         """Indices of the leading chunks of `wanted` that the frame already holds."""
