@@ -8,7 +8,7 @@ random values, with a warning. The head stays apart, in fp32. Knows nothing of t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
 from model_store.errors import UnsupportedModel, WeightsMismatch
-from model_store.families import check_config
+from model_store.families import check_config, plain_attention
 from model_store.head_tensors import wanted_by_head
 from model_store.manifest import Backbone, Head, Manifest
 from model_store.manifest_rules import DTYPES
@@ -48,14 +48,14 @@ class LoadedModel:
     manifest: Manifest
 
 
-def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "sdpa") -> LoadedModel:
+def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | None = None) -> LoadedModel:
     """Builds a backbone and fills it, and its head, from the files.
 
     Args:
         files: Where the weights lie, and the manifest that says how they are named.
         dtype: What the backbone computes in: `float32`, `bfloat16` or `float16`.
         device: Where it shall live, in torch's words: `cpu`, `cuda:0`.
-        attention: Name of an attention in transformers' registry; ours must be registered by now.
+        attention: Name of an attention in transformers' registry; None takes what the family needs.
 
     Raises:
         UnsupportedModel: If the config asks for what is not honoured, or is not of the manifest's family.
@@ -67,6 +67,7 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "
     fields = _read_fields(files.folder)
     manifest = resolve_manifest(files.manifest, fields)
     config = read_config(files.folder, manifest)
+    attention = attention or plain_attention(manifest.backbone.family)
     backbone = _build_without_memory(config, getattr(torch, dtype), attention)
     wanted_backbone = _wanted_by_backbone(backbone, manifest.backbone)
     wanted_head = wanted_by_head(
@@ -163,13 +164,22 @@ def _fill(backbone: nn.Module, key: str, source: Tensor, device: str) -> None:
 
 
 def _compute_buffers(backbone: nn.Module, device: str) -> None:
-    """Computes what is in no file but follows from the config: the rotary frequencies.
+    """Computes what is in no file but follows from the config: the rotary frequencies, position numbers.
 
     Always on the CPU, so that they are the same bits wherever the backbone lives.
     """
     for module in backbone.modules():
-        pending = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        pending = {name: buffer for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta}
+        for name in [name for name in _BUFFERS if name in pending]:
+            setattr(module, name, _BUFFERS[name](module, pending.pop(name)).to(device))
         if pending:
             computed = dict(type(module)(config=backbone.config).named_buffers(recurse=False))
             for name in pending:
                 setattr(module, name, computed[name].to(device))
+
+
+_BUFFERS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
+    "position_ids": lambda _, empty: torch.arange(empty.shape[-1]).expand(empty.shape),  # DeBERTa
+    "embed_scale": lambda module, _: torch.tensor(module.scalar_embed_scale),  # Gemma-2
+}
+"""Buffers of modules that cannot be built from the config alone."""

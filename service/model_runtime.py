@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from model_store.families import is_packed
 from model_store.guess import default_dtype
 from model_store.integrity import check_files, digest_hashes, hash_folder, semantic_digest
 from model_store.loader import LoadedModel as Weights
@@ -22,7 +23,8 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_num_threads, resolve_device
 from service.engine.heads import Head
-from service.engine.protocol import Progress
+from service.engine.plain_engine import PlainEngine
+from service.engine.protocol import Engine, Progress
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
@@ -94,17 +96,18 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
         on_disk.manifest,
         vocab_size=int(on_disk.weights.config.vocab_size),
         max_tokens=on_disk.max_tokens,
-        chunk_tokens=settings.chunk_tokens,
+        chunk_tokens=settings.chunk_tokens if is_packed(on_disk.manifest.backbone.family) else None,
     )
 
 
-def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str) -> TorchEngine:
+def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str) -> Engine:
     options = EngineOptions(
         max_tokens=on_disk.max_tokens,
         max_frame_tokens=settings.max_frame_tokens or default_frame_tokens(device),
         num_threads=settings.threads or default_num_threads(),
     )
-    return TorchEngine(on_disk.weights.backbone, head, options)
+    engine = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
+    return engine(on_disk.weights.backbone, head, options)
 
 
 def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
@@ -190,7 +193,7 @@ def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameRepor
     sizes = card.engine.frame_sizes
 
     def listen(report: FrameReport) -> None:
-        num_rows = sizes[bisect_left(sizes, report.num_tokens)]
+        num_rows = sizes[bisect_left(sizes, report.num_tokens)] if sizes else report.num_tokens
         observer.notify(
             FrameRun(card.model_id, report.num_pairs, report.num_tokens, num_rows, duration_s=report.compute_s)
         )
