@@ -72,5 +72,5 @@ def read_rewards(
         read_rows: Rows read, pair after pair.
         read_bounds: One more than the number of pairs: where each pair's rows begin in `read_rows`.
     """
-    rows = hidden_NH.index_select(0, torch.tensor(read_rows, device=hidden_NH.device))
+    rows = hidden_NH.index_select(0, torch.tensor(read_rows, dtype=torch.int64, device=hidden_NH.device))
     return tuple(head.reward(rows[start:stop]) for start, stop in pairwise(read_bounds))
