@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.workloads import WORKLOADS, pairs_of
-from service.numeric_mode import set_deterministic_math
+from service.numeric_mode import let_threads_sleep, set_deterministic_math
 
 if TYPE_CHECKING:
     from benchmarks.engine_sides import Bench
@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measures what the command line asks for."""
     args = _parser().parse_args(arguments)
     set_deterministic_math(os.environ)
+    let_threads_sleep(os.environ)
     import torch
 
     from benchmarks.engine_sides import SHAPES, build

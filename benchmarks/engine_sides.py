@@ -110,7 +110,7 @@ def build(shape: Shape, dtype: torch.dtype, device: str, frame_tokens: int, prog
         backbone = AutoModel.from_config(config, dtype=dtype).eval()  # type: ignore[no-untyped-call]
     weight = torch.randn(1, shape.hidden, generator=torch.Generator().manual_seed(HEAD_SEED)) / shape.hidden**0.5
     head = LinearHead(weight.to(device))
-    options = EngineOptions(MAX_TOKENS, frame_tokens, num_threads=torch.get_num_threads())
+    options = EngineOptions(MAX_TOKENS, max(frame_tokens, MAX_TOKENS + 1), num_threads=torch.get_num_threads())
     engine = TorchEngine(backbone, head, options)
     engine.warm_up(progress)
     return Bench(engine, backbone, head, torch.device(device))

@@ -21,9 +21,10 @@ from model_store.sources import ModelFiles, resolve
 from service.dispatch.dispatcher import Dispatcher, FrameReport
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
-from service.engine.devices import default_frame_tokens, default_num_threads, resolve_device
+from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
 from service.engine.heads import Head
 from service.engine.plain_engine import PlainEngine
+from service.engine.prefix_slots import kept_bytes_per_token
 from service.engine.protocol import Engine, Progress
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
@@ -31,6 +32,7 @@ from service.observability.observers import Observer
 from service.reward_head import build_head
 from service.scheduling.admission import Admission, QueueLimits
 from service.scheduling.batcher import FrameLimits
+from service.scheduling.prefix_directory import PrefixDirectory
 from service.scoring.served_model import GoldenPair, LoadedModel, Parts
 from service.settings import Settings
 from service.tokenization.encoder import PairEncoder
@@ -66,10 +68,11 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = build_head(on_disk.weights)
-    engine = EngineThread(_engine(on_disk, head, settings, device))
+    capacity = _kept_tokens(on_disk, settings, device)
+    engine = EngineThread(_engine(on_disk, head, settings, device, capacity))
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     card = _card(on_disk, settings, engine.info(), head.description)
-    model = _assemble(card, encoder, engine, on_disk.manifest, settings, observer)
+    model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
     return model
@@ -100,10 +103,22 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
     )
 
 
-def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str) -> Engine:
+def _kept_tokens(on_disk: _OnDisk, settings: Settings, device: str) -> int:
+    """Capacity of the prefix cache, in tokens; 0 for families whose pairs are computed as a whole."""
+    if not is_packed(on_disk.manifest.backbone.family):
+        return 0
+    if settings.prefix_cache_tokens is not None:
+        return settings.prefix_cache_tokens
+    return default_kept_tokens(device, kept_bytes_per_token(on_disk.weights.backbone), on_disk.max_tokens)
+
+
+def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> Engine:
+    """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
+    cache could not keep what earlier frames computed of it."""
+    longest = settings.chunk_tokens if kept_tokens >= on_disk.max_tokens else on_disk.max_tokens
     options = EngineOptions(
         max_tokens=on_disk.max_tokens,
-        max_frame_tokens=settings.max_frame_tokens or default_frame_tokens(device),
+        max_frame_tokens=max(settings.max_frame_tokens or default_frame_tokens(device), longest + 1),
         num_threads=settings.threads or default_num_threads(),
     )
     engine = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
@@ -163,6 +178,7 @@ def _assemble(
     card: ModelCard,
     encoder: PairEncoder,
     engine: EngineThread,
+    directory: PrefixDirectory,
     manifest: Manifest,
     settings: Settings,
     observer: Observer,
@@ -172,6 +188,7 @@ def _assemble(
         engine,
         FrameLimits(card.engine.max_frame_tokens),
         cache=ScoreCache(settings.score_cache_pairs),
+        directory=directory,
         on_frame=_frame_listener(card, observer),
     )
     dispatcher.start()

@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     max_frame_tokens: int | None = Field(
         None, ge=16, description="Most tokens in one forward pass; None takes the engine's own choice."
     )
+    prefix_cache_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens of prompts whose keys and values are kept, so that a prompt is computed once however its "
+        "responses arrive; None takes the engine's own choice, 0 keeps none. Changes no score. Pairs longer than "
+        "max_frame_tokens need room for the longest of them; with less, frames grow to hold it.",
+    )
     max_queue_tokens: int = Field(
         64 * 2**20,
         ge=1,

@@ -5,9 +5,10 @@ import os
 import sys
 from pathlib import Path
 
-from service.numeric_mode import set_deterministic_math
+from service.numeric_mode import let_threads_sleep, set_deterministic_math
 
 set_deterministic_math(os.environ)
+let_threads_sleep(os.environ)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -21,12 +21,20 @@ LIGHT = frozenset(sys.stdlib_module_names)
 
 ROOM_MAY_IMPORT: dict[str, frozenset[str]] = {
     "service/types.py": frozenset({"service.errors"}),
+    "service/frame.py": frozenset(),
     "service/errors.py": frozenset(),
-    "service/scheduling": frozenset({"service.scheduling", "service.types", "service.errors"}),
-    "service/engine": frozenset({"service.engine", "service.types", "service.errors"}),
+    "service/scheduling": frozenset({"service.scheduling", "service.types", "service.frame", "service.errors"}),
+    "service/engine": frozenset({"service.engine", "service.types", "service.frame", "service.errors"}),
     "service/reward_head.py": frozenset({"service.engine", "model_store"}),
     "service/dispatch": frozenset(
-        {"service.dispatch", "service.scheduling", "service.engine.protocol", "service.types", "service.errors"}
+        {
+            "service.dispatch",
+            "service.scheduling",
+            "service.engine.protocol",
+            "service.types",
+            "service.frame",
+            "service.errors",
+        }
     ),
     "service/tokenization": frozenset({"service.tokenization", "service.types", "service.errors", "model_store"}),
     "service/scoring": frozenset(

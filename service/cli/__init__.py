@@ -17,7 +17,7 @@ from service.cli.models import models
 from service.cli.score import rank, score
 from service.cli.settings_flags import settings_flags
 from service.errors import RewardServiceError
-from service.numeric_mode import set_deterministic_math
+from service.numeric_mode import let_threads_sleep, set_deterministic_math
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,6 +52,7 @@ for command in (score, rank, models):
 def main() -> None:
     """Entry point: runs the command line and turns our own errors into one line and exit status 2."""
     set_deterministic_math(os.environ)
+    let_threads_sleep(os.environ)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         cli(prog_name="reward-server")

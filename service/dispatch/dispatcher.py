@@ -12,17 +12,19 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.score_cache import ScoreCache
+from service.engine.protocol import PrefixLost
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
 from service.scheduling.batcher import FrameLimits, take_frame
 from service.scheduling.jobs import Job, JobId, group_of
 from service.scheduling.packing import PackedFrame, PackedJob, halves
+from service.scheduling.prefix_directory import PrefixDirectory
 from service.scheduling.waiting_line import WaitingLine
 from service.types import EncodedPair, Reward
 
@@ -49,6 +51,7 @@ class Dispatcher:
         limits: FrameLimits,
         *,
         cache: ScoreCache | None = None,
+        directory: PrefixDirectory | None = None,
         on_frame: Callable[[FrameReport], None] = lambda report: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +60,7 @@ class Dispatcher:
         self._line = WaitingLine()
         self._ledger = Ledger()
         self._cache = ScoreCache(max_pairs=0) if cache is None else cache
+        self._directory = PrefixDirectory() if directory is None else directory
         self._job_ids = count()
         self._has_work = asyncio.Event()
         self._on_frame = on_frame
@@ -101,6 +105,7 @@ class Dispatcher:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
         for job_id in self._ledger.leave(ticket):
             self._line.remove(job_id)
+            self._directory.release(job_id)
 
     async def close(self) -> None:
         """Ends the task and answers everyone still waiting with `cancelled`."""
@@ -155,24 +160,47 @@ class Dispatcher:
         now_s = self._clock()
         for job in self._line.expire(now_s):
             waited_s = now_s - job.arrived_s
+            self._directory.release(job.job_id)
             error = DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue; not scored")
             self._settle(job.job_id, error, queue_s=waited_s)
-        return take_frame(self._line, self._limits, now_s)
+        return take_frame(self._line, self._limits, now_s, self._directory)
 
     async def _run(self, packed: PackedFrame) -> None:
         """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
         taken_s = self._clock()
         outcomes = await self._timed_rewards(packed)
-        if isinstance(outcomes, OutOfMemory) and len(packed.jobs) > 1:
-            for half in halves(packed):
-                self._answer(half, await self._timed_rewards(half), taken_s)
+        if isinstance(outcomes, PrefixLost):
+            self._put_back(packed.jobs)
+        elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
+            await self._run_halves(packed, taken_s)
         else:
             self._answer(packed, outcomes, taken_s)
 
-    async def _timed_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
-        """What the engine says of a frame, reported to whoever watches frames."""
+    async def _run_halves(self, packed: PackedFrame, taken_s: float) -> None:
+        """Runs a frame's jobs in two frames that store nothing; its parts wait for another frame."""
+        halves_of_it = halves(packed, self._limits.max_tokens, self._directory)
+        for half in halves_of_it:
+            outcomes = await self._timed_rewards(half)
+            if isinstance(outcomes, PrefixLost):
+                self._put_back(half.jobs)
+            else:
+                self._answer(half, outcomes, taken_s)
+        packed_again = {taken.job.job_id for half in halves_of_it for taken in half.jobs}
+        self._put_back([taken for taken in packed.jobs if taken.job.job_id not in packed_again])
+
+    def _put_back(self, taken: Sequence[PackedJob]) -> None:
+        """Returns jobs that were not answered to the line, as long as anyone waits for them."""
+        self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
+        self._has_work.set()
+
+    async def _timed_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
+        """What the engine says of a frame, reported to whoever watches frames; the directory learns of a failure."""
         started_s = self._clock()
         outcomes = await self._rewards(packed)
+        if not isinstance(outcomes, tuple):
+            self._directory.forget(store.slot for store in packed.frame.stores)
+        for node in packed.used:
+            self._directory.unpin(node)
         code = outcomes.code if isinstance(outcomes, RewardServiceError) else "ok"
         self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
         return outcomes
@@ -185,11 +213,16 @@ class Dispatcher:
             if isinstance(outcome, Reward):
                 self._cache.put(pair_key(taken.job.pair, taken.job.explain), outcome)
             self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
+        if isinstance(outcomes, RewardServiceError):
+            for job in packed.parts:
+                self._line.remove(job.job_id)
+                self._directory.release(job.job_id)
+                self._settle(job.job_id, outcomes, None, taken_s - job.arrived_s, compute_s)
 
-    async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
+    async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
         try:
             return await self._engine.run(packed.frame)
-        except RewardServiceError as error:
+        except (RewardServiceError, PrefixLost) as error:
             return error
         except Exception as error:  # the edge of the engine: whatever it is, nobody may be left without a reply
             return EngineFailure(f"the engine failed: {type(error).__name__}: {error}")
@@ -205,7 +238,7 @@ class Dispatcher:
         """Tells everyone who waits for a job what became of it; its tokens are charged to the first of them."""
         for place, (ticket, index) in enumerate(self._ledger.settle(job_id)):
             computed = packed.computed_tokens if packed and place == 0 else 0
-            reused = len(packed.job.pair.ids) - computed if packed else 0
+            reused = max(0, len(packed.job.pair.ids) - computed) if packed else 0
             ticket.replies.put_nowait(Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
 
 

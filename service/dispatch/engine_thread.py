@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from service.engine.protocol import Engine, Progress
-from service.types import EngineInfo, Frame, Reward
+from service.frame import Frame
+from service.types import EngineInfo, Reward
 
 Returned = TypeVar("Returned")
 

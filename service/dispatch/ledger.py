@@ -71,6 +71,10 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, job_id: JobId) -> bool:
+        """Whether anyone waits for a job."""
+        return job_id in self._entries
+
     def join(self, key: PairKey, ticket: Ticket, index: int) -> bool:
         """Subscribes to an identical job in flight, if there is one that serves this ticket as well as its own."""
         entry = self._entries.get(self._by_key.get(key, JobId(-1)))

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from service.engine.prefix_slots import PrefixSlots
+
 ATTENTION_NAME = "reward_frames"
 """What `config._attn_implementation` says once our attention is in place."""
 
@@ -26,25 +28,31 @@ an ignored one (soft-capping, sinks, …) would be silent and large."""
 
 @dataclass(frozen=True, slots=True)
 class ChunkSpan:
-    """One chunk as rows of the frame, `[start, stop)`, and the rows of its ancestors from the root down."""
+    """One chunk as rows of the frame, `[start, stop)`, and what it continues, from the root down.
+
+    Attributes:
+        num_before: Tokens of the pair before this chunk.
+        ancestors: Rows of its ancestors in the frame.
+        slots: Kept chunks that come before those.
+        store: The slot to keep this chunk under, if it is to be kept.
+    """
 
     start: int
     stop: int
+    num_before: int = 0
     ancestors: tuple[tuple[int, int], ...] = ()
+    slots: tuple[int, ...] = ()
     sees_itself: bool = True
-
-    @property
-    def num_before(self) -> int:
-        """Tokens of the pair before this chunk."""
-        return sum(stop - start for start, stop in self.ancestors)
+    store: int | None = None
 
 
 @dataclass(slots=True)
 class FrameLayout:
-    """The chunks of one frame, and the masks they share, made once a frame and used by every layer."""
+    """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer."""
 
     spans: Sequence[ChunkSpan]
     num_tokens: int
+    kept: PrefixSlots
     _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
 
     def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:
@@ -101,17 +109,17 @@ def frame_attention(
         NotImplementedError: If the layer asks for something that is not honoured here.
     """
     _refuse_unknown(attention_mask, dropout, unknown)
-    num_groups = query.shape[1] // key.shape[1]
-    if num_groups > 1:
-        key, value = key.repeat_interleave(num_groups, dim=1), value.repeat_interleave(num_groups, dim=1)
+    layer, num_groups = _layer_of(module), query.shape[1] // key.shape[1]
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     output[:, frame.num_tokens :] = 0
     for span in frame.spans:
+        if span.store is not None:
+            frame.kept.store(span.store, layer, key[:, :, span.start : span.stop], value[:, :, span.start : span.stop])
         mask = frame.mask(span, sliding_window, query)
         attended = F.scaled_dot_product_attention(
             query[:, :, span.start : span.stop],
-            _gather(key, span),
-            _gather(value, span),
+            _gather(key, span, [frame.kept.read(slot, layer, 0) for slot in span.slots], num_groups),
+            _gather(value, span, [frame.kept.read(slot, layer, 1) for slot in span.slots], num_groups),
             attn_mask=mask,
             is_causal=mask is None,
             scale=scaling,
@@ -120,11 +128,20 @@ def frame_attention(
     return output, None
 
 
-def _gather(rows: Tensor, span: ChunkSpan) -> Tensor:
+def _layer_of(module: nn.Module) -> int:
+    """The layer's place in the model, under which its keys and values are kept."""
+    layer = getattr(module, "layer_idx", None)
+    if not isinstance(layer, int):
+        raise NotImplementedError(f"{type(module).__name__} does not say which layer it is (layer_idx)")
+    return layer
+
+
+def _gather(rows: Tensor, span: ChunkSpan, kept: list[Tensor], num_groups: int) -> Tensor:
     """Keys or values that a chunk may see, in the order of its pair; (1, heads, keys, head_dim)."""
     own = ((span.start, span.stop),) if span.sees_itself else ()
-    parts = [rows[:, :, start:stop] for start, stop in (*span.ancestors, *own)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    parts = [*kept, *(rows[:, :, start:stop] for start, stop in (*span.ancestors, *own))]
+    gathered = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    return gathered.repeat_interleave(num_groups, dim=1) if num_groups > 1 else gathered
 
 
 def _refuse_unknown(attention_mask: Tensor | None, dropout: float, unknown: dict[str, Any]) -> None:

@@ -14,6 +14,13 @@ CUDA_FRAME_TOKENS = 16_384
 """Enough rows to fill an accelerator of today with a 7B model, at some tens of milliseconds a frame."""
 
 
+CPU_KEPT_BYTES = 2**30
+"""Keys and values a processor keeps for prompts: some thousands of prompts of a small model, a few of a 7B one."""
+
+CUDA_KEPT_SHARE = 0.15
+"""Part of an accelerator's memory for the same."""
+
+
 def resolve_device(wanted: str) -> str:
     """The device to use, in torch's words; `auto` takes the first CUDA device, else the processor.
 
@@ -40,3 +47,12 @@ def default_num_threads() -> int:
 def default_frame_tokens(device: str) -> int:
     """How many tokens a frame holds on this kind of device when nobody says otherwise."""
     return CPU_FRAME_TOKENS if device == "cpu" else CUDA_FRAME_TOKENS
+
+
+def default_kept_tokens(device: str, bytes_per_token: int, max_tokens: int) -> int:
+    """How many tokens of prompts are kept on this device when nobody says otherwise; at least two longest pairs."""
+    if device == "cpu":
+        num_bytes = CPU_KEPT_BYTES
+    else:
+        num_bytes = int(torch.cuda.get_device_properties(device).total_memory * CUDA_KEPT_SHARE)
+    return max(num_bytes // bytes_per_token, 2 * max_tokens)

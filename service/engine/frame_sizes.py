@@ -18,7 +18,7 @@ from torch import Tensor
 
 from service.engine.protocol import Progress
 from service.errors import EngineFailure
-from service.types import Frame
+from service.frame import Frame
 
 SMALLEST_ROWS = 64
 """Fewer rows would save little time and meet more kernels: bf16 rows equal each other only from 2 rows up."""

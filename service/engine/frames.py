@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from service.engine.attention import ChunkSpan, FrameLayout
-from service.types import Frame
+from service.engine.prefix_slots import PrefixSlots
+from service.frame import Frame
 
 FILL_TOKEN = 0
 """Id of the rows that only fill a frame up to an admitted size. Nobody attends to them and nothing reads them."""
@@ -33,25 +34,33 @@ class FrameTensors:
     read_rows: tuple[int, ...]
 
 
-def to_tensors(frame: Frame, frame_sizes: Sequence[int], device: torch.device) -> FrameTensors:
+def to_tensors(frame: Frame, frame_sizes: Sequence[int], device: torch.device, kept: PrefixSlots) -> FrameTensors:
     """Lays a frame out on the device, filled up to the smallest admitted size that holds it.
 
     Args:
         frame_sizes: Admitted row counts, ascending; the last holds any frame.
+        kept: Where the chunks of other frames are, and this one's will be.
     """
     num_rows = frame_sizes[bisect_left(frame_sizes, frame.num_tokens)]
     num_fill = num_rows - frame.num_tokens
     ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
     ids = ids.to(device)
-    return FrameTensors(ids[:1], ids[1:], FrameLayout(chunk_spans(frame), frame.num_tokens), frame.read_rows)
+    return FrameTensors(
+        ids[:1], ids[1:], FrameLayout(chunk_spans(frame, kept), frame.num_tokens, kept), frame.read_rows
+    )
 
 
-def chunk_spans(frame: Frame) -> tuple[ChunkSpan, ...]:
-    """The frame's chunks with the rows of their ancestors, root first."""
-    chains: list[tuple[tuple[int, int], ...]] = []
+def chunk_spans(frame: Frame, kept: PrefixSlots) -> tuple[ChunkSpan, ...]:
+    """The frame's chunks with what they continue, root first."""
+    stores = {store.chunk: store.slot for store in frame.stores}
     spans: list[ChunkSpan] = []
-    for bounds, parent, sees_itself in zip(pairwise(frame.chunk_bounds), frame.parents, frame.sees_itself, strict=True):
-        ancestors = chains[parent] if parent >= 0 else ()
-        spans.append(ChunkSpan(*bounds, ancestors=ancestors, sees_itself=sees_itself))
-        chains.append((*ancestors, bounds))
+    for index, ((start, stop), parent) in enumerate(zip(pairwise(frame.chunk_bounds), frame.parents, strict=True)):
+        if parent >= 0:
+            before = spans[parent]
+            ancestors, slots = (*before.ancestors, (before.start, before.stop)), before.slots
+            num_before = before.num_before + before.stop - before.start
+        else:
+            ancestors, slots = (), frame.prefixes[index] if frame.prefixes else ()
+            num_before = sum(map(kept.num_tokens, slots))
+        spans.append(ChunkSpan(start, stop, num_before, ancestors, slots, frame.sees_itself[index], stores.get(index)))
     return tuple(spans)

@@ -122,7 +122,7 @@ def read_rewards(
         read_bounds: One more than the number of pairs: where each pair's rows begin in `read_rows`.
         read_counts: For each pair how many of its rows are the readout's; empty where nobody asked to explain.
     """
-    rows = hidden_NH.index_select(0, torch.tensor(read_rows, device=hidden_NH.device))
+    rows = hidden_NH.index_select(0, torch.tensor(read_rows, dtype=torch.int64, device=hidden_NH.device))
     counts: Sequence[int | None] = read_counts or [None] * (len(read_bounds) - 1)
     bounds = zip(pairwise(read_bounds), counts, strict=True)
     return tuple(head.reward(rows[start:stop], count) for (start, stop), count in bounds)

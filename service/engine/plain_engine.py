@@ -17,7 +17,8 @@ from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.protocol import Progress
 from service.engine.torch_engine import EngineOptions
 from service.errors import EngineFailure, OutOfMemory
-from service.types import EngineInfo, Frame, Reward
+from service.frame import Frame
+from service.types import EngineInfo, Reward
 
 CHECKED_TOKENS = 64
 """Length of the random sequence that warms the engine up and must give the same bits twice."""
@@ -66,8 +67,9 @@ class PlainEngine:
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame, pair by pair."""
-        if any(parent >= 0 for parent in frame.parents) or not all(frame.sees_itself):
-            raise EngineFailure("the plain path takes a pair as one chunk, and no probes")
+        continues = any(parent >= 0 for parent in frame.parents) or any(frame.prefixes) or frame.stores
+        if continues or not all(frame.sees_itself):
+            raise EngineFailure("the plain path takes a pair as one chunk, keeps none, and knows no probes")
         try:
             with torch.inference_mode():
                 hidden_NH = torch.cat(

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from service.types import EngineInfo, Frame, Reward
+from service.frame import Frame
+from service.types import EngineInfo, Reward
 
 Progress = Callable[[str], None]
 """Told in words what start-up is doing; never called once the engine is warm."""
+
+
+class PrefixLost(Exception):
+    """A frame relies on a slot that holds nothing, because the frame that should have stored it failed."""
 
 
 class Engine(Protocol):
@@ -31,9 +36,11 @@ class Engine(Protocol):
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame and returns the reward of each of its pairs, in order, maybe not finite.
 
-        Does not modify the frame; keeps nothing of it.
+        Does not modify the frame; keeps the chunks it is told to store, and nothing else of it. A frame that raised
+        has stored nothing.
 
         Raises:
+            PrefixLost: If a slot the frame relies on holds nothing.
             OutOfMemory: If the device could not hold the frame; the engine stays usable.
             EngineFailure: If the forward pass raised.
         """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from service.engine import attention
 from service.errors import EngineFailure
-from service.types import Frame
+from service.frame import Frame
 
 RELATIVE_BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.05}
 """Largest difference of any hidden value, as a part of the largest hidden value. fp32 paths were seen to differ
@@ -38,7 +38,8 @@ def compare_with_plain_forward(
     bound = RELATIVE_BOUNDS[next(backbone.parameters()).dtype]
     for length in _lengths(backbone, max_tokens):
         ids = [rng.randrange(vocab_size) for _ in range(length)]
-        packed = hidden_of(_chain(ids, num_chunks=3), ladder)[:length].float()
+        sizes = ladder if length <= ladder[-1] else (length,)
+        packed = hidden_of(_chain(ids, num_chunks=3), sizes)[:length].float()
         plain = _plain_hidden(backbone, ids).float()
         worst = float((packed - plain).abs().max() / plain.abs().max())
         if not worst <= bound:

@@ -17,10 +17,12 @@ from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
 from service.engine.numeric_facts import device_name, numeric_mode
+from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
 from service.engine.rotary import install_table
 from service.errors import EngineFailure, OutOfMemory, RewardServiceError
-from service.types import EngineInfo, Frame, Reward
+from service.frame import Frame
+from service.types import EngineInfo, Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class EngineOptions:
 
     Attributes:
         max_tokens: The longest pair, in tokens.
-        max_frame_tokens: The most tokens of one frame; at least `max_tokens` and its probe.
+        max_frame_tokens: The most tokens of one frame. Longer pairs come in parts, if the directory keeps them.
         num_threads: Processor threads of one forward; ignored on accelerators.
     """
 
@@ -49,7 +51,8 @@ class TorchEngine:
         self._device = parameter.device
         self._dtype = parameter.dtype
         self._num_threads = options.num_threads if self._device.type == "cpu" else 1
-        self._ladder = frame_ladder(max(options.max_frame_tokens, options.max_tokens + 1), self._num_threads)
+        self._ladder = frame_ladder(options.max_frame_tokens, self._num_threads)
+        self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
         self._frame_sizes = self._ladder[-1:]
 
     def info(self) -> EngineInfo:
@@ -77,26 +80,43 @@ class TorchEngine:
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame."""
+        self._kept.drop(frame.drops)
+        self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
         try:
             with torch.inference_mode():
-                hidden_NH = self._hidden(frame, self._frame_sizes)
-                return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
-        except RewardServiceError:
-            raise
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"the device has no memory for a frame of {frame.num_tokens} tokens") from error
-        except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
-            if "can't allocate memory" in str(error):
+                return self._rewards(frame)
+        except BaseException as error:
+            self._kept.drop(store.slot for store in frame.stores)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise OutOfMemory(f"the device has no memory for a frame of {frame.num_tokens} tokens") from error
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
                 raise OutOfMemory(f"the machine has no memory for a frame of {frame.num_tokens} tokens") from error
+            if isinstance(error, RewardServiceError) or not isinstance(error, Exception):
+                raise
             raise EngineFailure(f"the forward pass failed: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
-        """Drops the weights."""
+        """Drops the weights and what was kept."""
         self._backbone = nn.Module()
+        self._kept = PrefixSlots(0)
+
+    def _rewards(self, frame: Frame) -> tuple[Reward, ...]:
+        """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
+        for store in frame.stores:
+            self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
+        hidden_NH = self._hidden(frame, self._frame_sizes)[: frame.num_tokens]
+        for store in frame.stores:
+            if store.keeps_hidden:
+                self._kept.store_hidden(
+                    store.slot, hidden_NH[slice(*frame.chunk_bounds[store.chunk : store.chunk + 2])]
+                )
+        if frame.read_slots:
+            hidden_NH = torch.cat([hidden_NH, self._kept.hidden(frame.read_slots, like=hidden_NH)])
+        return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
 
     def _hidden(self, frame: Frame, frame_sizes: Sequence[int]) -> Tensor:
         """Hidden states of a frame after the final norm, (R, H)."""
-        tensors = to_tensors(frame, frame_sizes, self._device)
+        tensors = to_tensors(frame, frame_sizes, self._device, self._kept)
         output = self._backbone(
             input_ids=tensors.input_ids,
             position_ids=tensors.position_ids,

@@ -6,9 +6,10 @@ asyncio, no torch. Time is always an argument, in seconds of any one monotonic c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
+from service.scheduling.chains import Chunk, Read, chunks_of, reads_of
 from service.types import EncodedPair, Priority
 
 JobId = NewType("JobId", int)
@@ -24,6 +25,7 @@ class Job:
             collision costs nothing but a little sharing.
         deadline_s: When nobody waits for the answer any more.
         explain: Read every response token, too.
+        chunks, reads: The pair's chain and the rows of it that are read, worked out once.
     """
 
     job_id: JobId
@@ -33,6 +35,13 @@ class Job:
     deadline_s: float
     group: int
     explain: bool = False
+    reads: tuple[Read, ...] = field(init=False, repr=False, compare=False)
+    chunks: tuple[Chunk, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Takes the pair apart."""
+        object.__setattr__(self, "reads", reads_of(self.pair, self.explain))
+        object.__setattr__(self, "chunks", chunks_of(self.pair, self.reads))
 
     @property
     def num_tokens(self) -> int:

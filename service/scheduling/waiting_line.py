@@ -8,7 +8,7 @@ Decisions only: no clock, no tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from service.scheduling.jobs import Job, JobId
@@ -35,6 +35,11 @@ class _Class:
                 del self.groups[job.group]
         return job
 
+    def sort(self) -> None:
+        """Orders by admission again."""
+        self.jobs = dict(sorted(self.jobs.items()))
+        self.groups = {group: dict(sorted(members.items())) for group, members in self.groups.items()}
+
     def in_order(self) -> Iterator[Job]:
         """First come, first served, each followed by the rest of its group."""
         seen: set[int] = set()
@@ -60,6 +65,13 @@ class WaitingLine:
         """Puts a job at the end of its class."""
         self._classes[job.priority].add(job)
         self.num_tokens += job.num_tokens
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        """Returns jobs that a frame had taken and did not answer to the places they had."""
+        for job in jobs:
+            self.enqueue(job)
+        for waiting in self._classes.values():
+            waiting.sort()
 
     def remove(self, job_id: JobId) -> Job | None:
         """Takes a job out, because a frame has taken it or nobody waits for it; None if it is not here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from service.dispatch.ledger import Reply, Ticket
 from service.dispatch.score_cache import ScoreCache
 from service.engine.fake import FakeEngine
 from service.scheduling.batcher import FrameLimits
+from service.scheduling.prefix_directory import PrefixDirectory
 from service.types import EncodedPair, Priority
 
 
@@ -80,12 +82,19 @@ async def open_counter(
     max_tokens: int = 200,
     cache_pairs: int = 0,
     engine: FakeEngine | None = None,
+    kept_tokens: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Counter]:
     """A running dispatcher, closed at the end."""
     engine = engine or FakeEngine(max_frame_tokens=max_tokens, on_run=on_run)
     reports: list[FrameReport] = []
     dispatcher = Dispatcher(
-        EngineThread(engine), FrameLimits(max_tokens), cache=ScoreCache(cache_pairs), on_frame=reports.append
+        EngineThread(engine),
+        FrameLimits(max_tokens),
+        cache=ScoreCache(cache_pairs),
+        directory=PrefixDirectory(kept_tokens),
+        on_frame=reports.append,
+        clock=clock,
     )
     dispatcher.start()
     try:

@@ -72,6 +72,6 @@ def served(family: str, dtype: torch.dtype = torch.float32) -> Served:
 
 def warm(family: str, dtype: torch.dtype = torch.float32) -> TorchEngine:
     """A fresh engine, as after a restart."""
-    engine = TorchEngine(backbone(family, dtype), head(), EngineOptions(MAX_TOKENS, MAX_TOKENS, num_threads=2))
+    engine = TorchEngine(backbone(family, dtype), head(), EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2))
     engine.warm_up(lambda words: None)
     return engine

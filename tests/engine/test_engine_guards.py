@@ -8,6 +8,7 @@ from transformers import Gemma2Config, Gemma2Model
 from service.engine import attention, self_check
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.heads import LinearHead, read_rewards
+from service.engine.prefix_slots import PrefixSlots
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.errors import EngineFailure
 from tests.engine.models import SHAPE, backbone, head, served
@@ -16,8 +17,10 @@ from tests.pairs import encoded
 
 def call_attention(**keywords):
     tensor = torch.zeros(1, 2, 4, 8)
-    layout = attention.FrameLayout((attention.ChunkSpan(0, 4),), 4)
-    return attention.frame_attention(nn.Module(), tensor, tensor, tensor, None, frame=layout, **keywords)
+    layout = attention.FrameLayout((attention.ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    layer = nn.Module()
+    layer.layer_idx = 0
+    return attention.frame_attention(layer, tensor, tensor, tensor, None, frame=layout, **keywords)
 
 
 @pytest.mark.parametrize("keyword", ["softcap", "s_aux", "head_mask"])
@@ -28,6 +31,13 @@ def test_an_attention_feature_nobody_taught_it_stops_the_forward_by_name(keyword
 
 def test_an_unknown_keyword_that_asks_for_nothing_is_let_pass():
     assert call_attention(softcap=None)[0].shape == (1, 4, 2, 8)
+
+
+def test_a_layer_that_does_not_say_which_it_is_stops_the_forward():
+    tensor = torch.zeros(1, 2, 4, 8)
+    layout = attention.FrameLayout((attention.ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    with pytest.raises(NotImplementedError, match="layer_idx"):
+        attention.frame_attention(nn.Module(), tensor, tensor, tensor, None, frame=layout)
 
 
 def test_dropout_stops_the_forward():

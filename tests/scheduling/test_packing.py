@@ -3,8 +3,9 @@ import random
 import pytest
 
 from service.engine.fake import fake_score
+from service.frame import Frame
 from service.scheduling.packing import FrameBuilder
-from service.types import Frame, Probe
+from service.types import Probe
 from tests.pairs import encoded, job, random_group
 
 
@@ -36,6 +37,7 @@ def test_a_lone_pair_becomes_a_chain_of_its_chunks():
         sees_itself=(True, True),
         read_rows=(4,),
         read_bounds=(0, 1),
+        prefixes=((), ()),
     )
 
 
