@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
+from model_store.backbone_layouts import Source, sources
 from model_store.errors import UnsupportedModel, WeightsMismatch
 from model_store.families import check_config, plain_attention
 from model_store.head_tensors import wanted_by_head
@@ -24,7 +25,7 @@ from model_store.manifest import Backbone, Head, Manifest
 from model_store.manifest_rules import DTYPES
 from model_store.resolved import resolve_manifest
 from model_store.sources import ModelFiles
-from model_store.weights_match import Wanted, match_tensors
+from model_store.weights_match import match_tensors
 from model_store.weights_reader import WeightFiles, open_weights
 
 
@@ -69,19 +70,19 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | N
     config = read_config(files.folder, manifest)
     attention = attention or plain_attention(manifest.backbone.family)
     backbone = _build_without_memory(config, getattr(torch, dtype), attention)
-    wanted_backbone = _wanted_by_backbone(backbone, manifest.backbone)
+    backbone_sources = _sources(backbone, config, manifest.backbone)
     wanted_head = wanted_by_head(
         manifest.head, fields, hidden_size=config.hidden_size, vocab_size=int(config.vocab_size)
     )
     with open_weights(files.folder) as weights:
         names = match_tensors(
-            wanted_backbone | wanted_head,
+            {key: source.wanted for key, source in backbone_sources.items()} | wanted_head,
             weights.facts(),
             ignored=manifest.backbone.ignored,
             where=str(files.folder),
         )
-        for key in wanted_backbone:
-            _fill(backbone, key, _read(weights, names[key]), device)
+        for key, source in backbone_sources.items():
+            _fill(backbone, key, source.cut(_read(weights, names[key])), device)
         head = {key: _head_tensor(weights, names[key], key, manifest.head, device) for key in wanted_head}
     _compute_buffers(backbone, device)
     return LoadedModel(
@@ -102,12 +103,13 @@ def read_config(folder: Path, manifest: Manifest) -> Any:
     path = folder / "config.json"
     fields = _read_fields(folder)
     family = manifest.backbone.family
-    if fields.get("model_type") != family:
+    expected = manifest.backbone.model_type or family
+    if fields.get("model_type") != expected:
         raise UnsupportedModel(
-            f"{path}: model_type is {fields.get('model_type')!r}; manifest {manifest.name!r} says {family!r}"
+            f"{path}: model_type is {fields.get('model_type')!r}; manifest {manifest.name!r} says {expected!r}"
         )
     try:
-        config = CONFIG_MAPPING[family].from_dict(fields)
+        config = CONFIG_MAPPING[family].from_dict(fields | {"model_type": family})
     except Exception as error:  # transformers validates by exceptions of several libraries, with no common base
         raise UnsupportedModel(f"{path}: transformers refuses it: {error}") from error
     check_config(config, max_tokens=manifest.limits.max_tokens)
@@ -128,12 +130,9 @@ def _head_tensor(weights: WeightFiles, names: tuple[str, ...], key: str, head: H
     return tensor.to(device, torch.float32, copy=True)
 
 
-def _wanted_by_backbone(backbone: nn.Module, how: Backbone) -> dict[str, Wanted]:
-    prefixes = (how.prefix, *how.aliases)
-    return {
-        key: Wanted(tuple(prefix + key for prefix in prefixes), tuple(tensor.shape))
-        for key, tensor in backbone.state_dict().items()
-    }
+def _sources(backbone: nn.Module, config: Any, how: Backbone) -> dict[str, Source]:
+    shapes = {key: tuple(tensor.shape) for key, tensor in backbone.state_dict().items()}
+    return sources(how.layout, shapes, (how.prefix, *how.aliases), config)
 
 
 def _build_without_memory(config: Any, dtype: torch.dtype, attention: str) -> nn.Module:
