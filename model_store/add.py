@@ -1,7 +1,7 @@
 """Makes a folder of its own out of a model's files, wherever they lie: weights, tokenizer, and a manifest with hashes.
 
 Such a folder is served by its path, without the hub and without a catalogue. Weights that are not safetensors are
-converted; safetensors are linked where the file system can, else copied.
+converted, an adapter is merged; safetensors are linked where the file system can, else copied.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def add_model(files: ModelFiles, target: Path, *, progress: Callable[[str], None
         if (path := files.tokenizer_folder / name).is_file():
             _place(path, target)
     layout = find_layout(files.folder)
-    if layout.is_safetensors:
+    if layout.is_safetensors and files.adapter is None:
         with open_weights(files.folder) as weights:
             match_files(files, weights)
         for name in layout.names:

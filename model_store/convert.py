@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model_store.adapter_weights import open_merged
 from model_store.loader import match_files
 from model_store.sources import ModelFiles
 from model_store.weights_match import TensorFacts
-from model_store.weights_reader import open_weights, read_equal
+from model_store.weights_reader import read_equal
 
 SHARD_BYTES = 1 << 30
 """A shard is closed before it would pass this; its tensors are in memory twice while it is written."""
@@ -42,7 +43,7 @@ def convert_weights(
     Raises:
         WeightsMismatch: If any tensor is missing, left over, unfit, or differs from its copy.
     """
-    with open_weights(files.folder) as weights:
+    with open_merged(files.folder, files.adapter) as weights:
         facts = weights.facts()
         names = match_files(files, weights)
         # A tensor that several of the model's are cut from is written once.

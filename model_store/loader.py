@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
+from model_store.adapter_weights import open_merged
 from model_store.backbone_layouts import Source, sources
 from model_store.errors import UnsupportedModel
 from model_store.families import check_config, plain_attention
@@ -26,7 +27,7 @@ from model_store.manifest_rules import DTYPES
 from model_store.resolved import resolve_manifest
 from model_store.sources import ModelFiles
 from model_store.weights_match import Wanted, match_tensors
-from model_store.weights_reader import WeightFiles, open_weights, read_equal
+from model_store.weights_reader import WeightFiles, read_equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +68,7 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | N
         raise UnsupportedModel(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
     plan = _plan(files, dtype, attention)
     backbone, manifest = plan.backbone, plan.manifest
-    with open_weights(files.folder) as weights:
+    with open_merged(files.folder, files.adapter) as weights:
         names = _match(plan, weights, files)
         for key, source in plan.backbone_sources.items():
             _fill(backbone, key, source.cut(read_equal(weights, names[key])), device)

@@ -41,7 +41,14 @@ def open_weights(folder: Path) -> Iterator[WeightFiles]:
         WeightsError: If there are no weights, or a file is damaged, holds code or is not plain tensors, or
             the shards are not what their index says.
     """
-    layout = find_layout(folder)
+    with open_layout(find_layout(folder)) as weights:
+        yield weights
+
+
+@contextmanager
+def open_layout(layout: WeightLayout) -> Iterator[WeightFiles]:
+    """Opens the weights of a layout that is known; otherwise as `open_weights`."""
+    folder = layout.folder
     with ExitStack() as stack:
         open_file = _SafetensorsFile if layout.is_safetensors else _StateDictFile
         files: list[WeightFiles] = [open_file(folder / name, stack) for name in layout.files]

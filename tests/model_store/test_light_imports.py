@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "loader": {"torch", "transformers"},
     "weights_reader": {"torch", "safetensors"},
     "convert": {"torch", "safetensors"},
+    "adapter_weights": {"torch"},
     "download": {"huggingface_hub"},
 }
 """What a module may import beside the standard library and this package."""
@@ -31,7 +32,7 @@ def imported_packages(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-HEAVY = ("loader", "weights_reader", "convert", "add", "__init__")
+HEAVY = ("loader", "adapter_weights", "weights_reader", "convert", "add", "__init__")
 """Modules that touch tensors."""
 
 
