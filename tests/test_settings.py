@@ -73,6 +73,7 @@ def test_every_field_can_be_set_by_a_variable() -> None:
         "tokenizer_threads": "1",
         "chunk_tokens": "16",
         "max_frame_tokens": "16",
+        "prefix_cache_tokens": "0",
         "max_queue_tokens": "1",
         "max_queue_pairs": "1",
         "score_cache_pairs": "1",
