@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import cohere, native, openrlhf, sglang, shared_paths, slime, tei, vllm
+from service.api.dialects import cohere, infinity, native, openrlhf, sglang, shared_paths, slime, tei, vllm
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
@@ -38,6 +38,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     sglang.DIALECT,
     cohere.DIALECT,
     tei.DIALECT,
+    infinity.DIALECT,
 )
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 

@@ -24,7 +24,7 @@ from tests.fakes import FakeServedModel, building
 
 PAIR = {"prompt": "p", "response": "r"}
 KEYS = ["right", "also right", "schlüssel"]
-OPEN = {("GET", "/"), ("HEAD", "/")} | {
+OPEN = {("GET", "/"), ("HEAD", "/"), ("GET", "/infinity/health")} | {
     (method, path) for method in ("GET", "HEAD") for path in ("/livez", "/readyz", "/health", "/static/{name}")
 }
 

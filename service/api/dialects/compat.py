@@ -17,6 +17,7 @@ from service.api.dialects.policy_templates import AS_IS, conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
 from service.errors import EngineFailure, InvalidInput, RewardServiceError
+from service.scoring.protocol import ServedModel
 from service.types import Conversation, Message, PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -52,6 +53,14 @@ class Desk:
         """The template in which rendered text comes, where the operator has said so."""
         return self.runtime.settings.policy_template
 
+    def served(self, model: str | None) -> ServedModel:
+        """The model that answers to `model`: whatever it is called while one is loaded.
+
+        Raises:
+            UnknownModel: If several are loaded and none of them is called so.
+        """
+        return self.runtime.default_model if len(self.runtime.models) == 1 else self.runtime.find(model)
+
     async def scores(
         self, pairs: Sequence[PairInput], dialect: str, priority: Priority, model: str | None = None
     ) -> list[PairOutcome]:
@@ -60,11 +69,11 @@ class Desk:
         Raises:
             RewardServiceError: The first pair's that has no score: these replies have no place for it.
             BodyTooLarge: If there are too many pairs.
+            UnknownModel: As `served` does.
         """
         self.runtime.check_num_pairs(len(pairs))
-        served = self.runtime.default_model if len(self.runtime.models) == 1 else self.runtime.find(model)
         options = ScoreOptions(truncation=self.runtime.settings.truncation, priority=priority, dialect=dialect)
-        outcomes = await score_all(served, pairs, options, self.caller)
+        outcomes = await score_all(self.served(model), pairs, options, self.caller)
         for outcome in outcomes:
             if outcome.reward is None:
                 raise _of_item(outcome)

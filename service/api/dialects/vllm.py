@@ -139,11 +139,12 @@ def _reply(
     kind: str, data: object, outcomes: Sequence[PairOutcome], body: ModelField, desk: Desk, *, is_raw: bool
 ) -> Response:
     tokens = num_tokens(outcomes)
+    card = desk.served(body.model).card
     reply = {
         "id": f"{kind}-{next(_numbers)}",
         "object": "list",
-        "created": desk.runtime.default_model.card.created_s,
-        "model": body.model or desk.runtime.default_model.card.model_id,
+        "created": card.created_s,
+        "model": body.model or card.model_id,
         "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
     }
