@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import cohere, infinity, native, openrlhf, sglang, shared_paths, slime, tei, vllm
+from service.api.dialects import cohere, infinity, kserve, native, openrlhf, sglang, shared_paths, slime, tei, vllm
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
@@ -39,6 +39,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     cohere.DIALECT,
     tei.DIALECT,
     infinity.DIALECT,
+    kserve.DIALECT,
 )
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 
