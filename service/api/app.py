@@ -19,7 +19,19 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import cohere, infinity, kserve, native, openrlhf, sglang, shared_paths, slime, tei, vllm
+from service.api.dialects import (
+    cohere,
+    infinity,
+    kserve,
+    native,
+    nvidia,
+    openrlhf,
+    sglang,
+    shared_paths,
+    slime,
+    tei,
+    vllm,
+)
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
@@ -40,6 +52,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     tei.DIALECT,
     infinity.DIALECT,
     kserve.DIALECT,
+    nvidia.DIALECT,
 )
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 

@@ -16,7 +16,7 @@ from service.api.deps import CallerDep, RuntimeDep
 from service.api.dialects.policy_templates import AS_IS, conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
-from service.errors import EngineFailure, InvalidInput, RewardServiceError
+from service.errors import BadConversation, EngineFailure, InvalidInput, RewardServiceError
 from service.scoring.protocol import ServedModel
 from service.types import Conversation, Message, PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
 
@@ -39,6 +39,19 @@ class Turn(LenientBody):
 def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
     """The turns as plain values."""
     return tuple(Message(turn.role, turn.content) for turn in turns)
+
+
+def conversation_of(turns: Sequence[Turn]) -> Conversation:
+    """A prompt and the assistant's answer to it, as one list of messages.
+
+    Raises:
+        BadConversation: If the last message is not the assistant's, or nothing comes before it.
+    """
+    if len(turns) < 2 or turns[-1].role != "assistant":
+        roles = ", ".join(turn.role for turn in turns[-3:]) or "none"
+        message = f"messages end with {roles}; allowed: a prompt and then the assistant's answer as the last"
+        raise BadConversation(message, param="messages")
+    return Conversation(messages_of(turns[:-1]), turns[-1].content)
 
 
 @dataclass(frozen=True, slots=True)

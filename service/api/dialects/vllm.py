@@ -21,7 +21,7 @@ from service.api.dialects.compat import (
     LenientBody,
     Turn,
     answer_to,
-    messages_of,
+    conversation_of,
     num_tokens,
     refuse_unhonoured,
     shown,
@@ -31,8 +31,8 @@ from service.api.dialects.compat import (
 )
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
-from service.errors import BadConversation, InvalidInput
-from service.types import Conversation, PairInput, PairOutcome, Priority
+from service.errors import InvalidInput
+from service.types import PairInput, PairOutcome, Priority
 
 NAME: Final = "vllm"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
@@ -103,7 +103,7 @@ def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
     if (body.input is None) == (body.messages is None):
         raise InvalidInput("allowed: exactly one of input and messages", param="input")
     if body.messages is not None:
-        return [_conversation(body.messages)]
+        return [conversation_of(body.messages)]
     return inputs_of(body.input or [], policy_template)
 
 
@@ -117,12 +117,6 @@ def inputs_of(
     if ids:
         return [whole_ids(ids)]
     return [whole_text(item, policy) if isinstance(item, str) else whole_ids(item) for item in given]  # type: ignore[arg-type]
-
-
-def _conversation(turns: Sequence[Turn]) -> Conversation:
-    if len(turns) < 2 or turns[-1].role != "assistant":
-        raise BadConversation("messages must be a prompt and then the assistant's answer as the last", param="messages")
-    return Conversation(messages_of(turns[:-1]), turns[-1].content)
 
 
 def _sides(body: TextPairsBody) -> list[tuple[str, str]]:
