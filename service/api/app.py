@@ -28,6 +28,7 @@ from service.api.dialects import (
     openrlhf,
     sglang,
     shared_paths,
+    shared_score,
     slime,
     tei,
     vllm,
@@ -42,6 +43,7 @@ from service.observability.prometheus import PrometheusObserver
 from service.settings import Settings
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
+    shared_score.DIALECT,
     native.DIALECT,
     openrlhf.DIALECT,
     slime.DIALECT,

@@ -38,6 +38,11 @@ NAME: Final = "vllm"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
 _numbers: Final = count(1)
 
+_FIRST_KEYS: Final = ("queries", "text_1", "data_1")
+_SECOND_KEYS: Final = ("documents", "items", "text_2", "data_2")
+TEXT_PAIR_KEYS: Final = frozenset((*_FIRST_KEYS, *_SECOND_KEYS))
+"""What tells a body of text pairs from another server's."""
+
 
 class ModelField(LenientBody):
     """Any name is accepted while one model is loaded."""
@@ -59,8 +64,8 @@ class ClassifyBody(ModelField):
 class TextPairsBody(ModelField):
     """Two sides, by any of vLLM's names: one to one, one to many, or as many on each."""
 
-    first: str | list[str] = Field(validation_alias=AliasChoices("queries", "text_1", "data_1"))
-    second: str | list[str] = Field(validation_alias=AliasChoices("documents", "items", "text_2", "data_2"))
+    first: str | list[str] = Field(validation_alias=AliasChoices(*_FIRST_KEYS))
+    second: str | list[str] = Field(validation_alias=AliasChoices(*_SECOND_KEYS))
     use_activation: bool | None = Field(None, validation_alias=AliasChoices("use_activation", "activation"))
 
 
@@ -84,6 +89,11 @@ async def pooling(body: ClassifyBody, desk: DeskDep) -> Response:
 @router.post("/score", summary="vLLM: scores of text pairs")
 async def score(body: TextPairsBody, desk: DeskDep) -> Response:
     """Gives the sigmoid of each pair's score, or the raw one for `use_activation: false`."""
+    return await answer_score(body, desk)
+
+
+async def answer_score(body: TextPairsBody, desk: Desk) -> Response:
+    """Answers a body of text pairs, whichever route it came in by."""
     refuse_unhonoured(body, "truncate_prompt_tokens")
     pairs = [answer_to(first, second) for first, second in _sides(body)]
     outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE, body.model)
