@@ -44,7 +44,9 @@ async def test_models_and_health(serve):
     async with serve() as client:
         models = (await client.get("/infinity/models")).json()
         health = await client.get("/infinity/health")
-    assert (models["object"], [entry["id"] for entry in models["data"]]) == ("list", ["demo"])
+    (entry,) = models["data"]
+    assert (models["object"], entry["id"]) == ("list", "demo")
+    assert (entry["owned_by"], entry["stats"]) == ("infinity", {})  # its client takes no other owner and needs stats
     assert (health.status_code, health.json()["unix"] > 1.7e9) == (200, True)
 
 
@@ -68,7 +70,7 @@ async def test_errors_have_infinitys_shapes(serve):
         unread = await client.post("/infinity/rerank", json=RERANK | {"documents": "one text"})
     (detail,) = unread.json()["detail"]
     assert (unread.status_code, detail["loc"]) == (422, ["body", "documents"])
-    for error, status in ((TooLong("too long"), 422), (EngineFailure("broke"), 503)):
+    for error, status in ((TooLong("too long"), 400), (EngineFailure("broke"), 503)):
         async with serve(FakeServedModel(errors={1: error})) as client:
             failed = await client.post("/infinity/classify", json={"input": ["a", "b"]})
         assert (failed.status_code, failed.json()["error"]["code"]) == (status, status)

@@ -106,11 +106,13 @@ def _named(model: str) -> str | None:
 
 
 def _entry(model: ServedModel) -> dict[str, object]:
+    """A model as infinity's client reads it: it takes no other owner, and wants `stats` (ours are in /metrics)."""
     card = model.card
     return {
         "id": card.model_id,
         "object": "model",
-        "owned_by": "reward-server",
+        "owned_by": "infinity",
+        "stats": {},
         "created": card.created_s,
         "backend": "torch",
         "capabilities": ["classify", "rerank"],
@@ -136,13 +138,17 @@ def _error(status: int, kind: str, message: str, param: str | None = None) -> di
 
 
 def error_shape(report: ErrorReport) -> tuple[int, object]:
-    """Gives infinity's bodies: FastAPI's `detail` for a body it cannot read and for a key, OpenAI's `error` else."""
+    """Gives infinity's bodies: FastAPI's `detail` for a body it cannot read and for a key, OpenAI's `error` else.
+
+    A pair that cannot be scored is a 400, not a 422: its client reads every 422 as `detail`, and raises nothing.
+    """
     if report.code == "invalid_fields":
         place = ["body", *([report.param] if report.param else [])]
         return report.status, {"detail": [{"loc": place, "msg": report.message, "type": "value_error"}]}
     if report.status == 401:
         return report.status, {"detail": report.message}
-    return report.status, _error(report.status, report.code, report.message, report.param)
+    status = 400 if report.status == 422 else report.status
+    return status, _error(status, report.code, report.message, report.param)
 
 
 DIALECT: Final = Dialect(NAME, router, error_shape)
