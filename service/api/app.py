@@ -19,7 +19,20 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import cohere, native, openrlhf, sglang, shared_paths, slime, tei, vllm
+from service.api.dialects import (
+    cohere,
+    infinity,
+    kserve,
+    native,
+    nvidia,
+    openrlhf,
+    sglang,
+    shared_paths,
+    shared_score,
+    slime,
+    tei,
+    vllm,
+)
 from service.api.error_mapping import handle_error
 from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
@@ -30,6 +43,7 @@ from service.observability.prometheus import PrometheusObserver
 from service.settings import Settings
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
+    shared_score.DIALECT,
     native.DIALECT,
     openrlhf.DIALECT,
     slime.DIALECT,
@@ -38,6 +52,9 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     sglang.DIALECT,
     cohere.DIALECT,
     tei.DIALECT,
+    infinity.DIALECT,
+    kserve.DIALECT,
+    nvidia.DIALECT,
 )
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 

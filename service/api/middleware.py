@@ -35,7 +35,9 @@ _RUN_ID_CHARS: Final = 128
 CLIENT_LEFT: Final = 499
 """nginx' status for a caller who left before the reply began; only ever seen in metrics and logs."""
 
-OPEN_ROUTES: Final = frozenset({"/livez", "/readyz", "/health", "/"})
+OPEN_ROUTES: Final = frozenset(
+    {"/livez", "/readyz", "/health", "/infinity/health", "/v2/health/live", "/v2/health/ready", "/"}
+)
 """Paths a GET or HEAD may see without a key. `POST /` is another dialect's scoring route, and needs one."""
 
 OPEN_FOLDER: Final = "/static/"

@@ -24,7 +24,8 @@ from tests.fakes import FakeServedModel, building
 
 PAIR = {"prompt": "p", "response": "r"}
 KEYS = ["right", "also right", "schlüssel"]
-OPEN = {("GET", "/"), ("HEAD", "/")} | {
+PROBES = ("/infinity/health", "/v2/health/live", "/v2/health/ready")
+OPEN = {("GET", "/"), ("HEAD", "/"), *(("GET", path) for path in PROBES)} | {
     (method, path) for method in ("GET", "HEAD") for path in ("/livez", "/readyz", "/health", "/static/{name}")
 }
 
@@ -56,7 +57,7 @@ def test_the_table_of_routes_is_the_whole_app() -> None:
 @pytest.mark.parametrize(("method", "path"), list(all_routes()))
 async def test_every_route_but_the_open_ones_asks_for_the_key(method: str, path: str, credentials: str) -> None:
     headers = {} if credentials == "none" else {"Authorization": f"Bearer {credentials}"}
-    address = path.replace("{name:path}", "demo").replace("{name}", "page.js")
+    address = path.replace("{name:path}", "demo").replace("{name}", "page.js").replace("{version}", "1")
     async with serving(guarded_app()) as client:
         reply = await client.request(method, address, headers=headers)
 
