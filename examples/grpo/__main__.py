@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from examples.demo_server import demo_server
 from examples.grpo import policy as policies
 from examples.grpo import report
 from examples.grpo.evaluate import Answers, answers_of
-from examples.grpo.server import demo_server
 from examples.grpo.settings import FULL, QUICK, Size
 from examples.grpo.train import grpo
 from reward_client import Client

@@ -26,14 +26,14 @@ class Size:
         num_eval_prompts: Held-out prompts of each kind.
     """
 
-    num_rankings: int = 4000
-    hidden_size: int = 160
-    num_layers: int = 4
-    pretrain_batch: int = 64
+    num_rankings: int = 3000
+    hidden_size: int = 128
+    num_layers: int = 3
+    pretrain_batch: int = 32
     pretrain_lr: float = 3e-3
-    grpo_steps: int = 120
+    grpo_steps: int = 100
     prompts_per_step: int = 8
-    num_generations: int = 8
+    num_generations: int = 6
     grpo_lr: float = 3e-4
     beta: float = 0.02
     num_eval_prompts: int = 256
