@@ -8,20 +8,15 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 from examples.demo_server import demo_server
-from examples.grpo import policy as policies
 from examples.grpo import report
-from examples.grpo.evaluate import Answers, answers_of
+from examples.grpo.evaluate import answers_of
+from examples.grpo.policy import load_tokenizer, pretrain
 from examples.grpo.settings import FULL, QUICK, Size
+from examples.grpo.text import all_questions
 from examples.grpo.train import grpo
 from reward_client import Client
-from training.demo_data.lexicon import Split
-from training.rankings import Ranking
-
-_HELD_OUT_SEED = 1_000_003
-"""Far from the seeds that training draws its questions with."""
 
 
 def main() -> None:
@@ -41,56 +36,52 @@ def main() -> None:
 
 def run(url: str, size: Size, seed: int, out: Path) -> None:
     """Runs everything against one server."""
-    started_s = time.monotonic()
-    tokenizer = policies.load_tokenizer()
-    held_out = {
-        "new_questions": policies.questions(tokenizer, _HELD_OUT_SEED, Split.TRAIN, size.num_eval_prompts),
-        "new_wordings": policies.questions(tokenizer, _HELD_OUT_SEED, Split.HELD_OUT, size.num_eval_prompts),
-    }
-    policy = policies.pretrain(tokenizer, size, seed)
-    pretrained_s = time.monotonic()
+    watch = Stopwatch()
+    tokenizer = load_tokenizer()
+    training, held_out = all_questions(seed)
+    policy = pretrain(tokenizer, training, size, seed)
     policy.save_pretrained(out / "pretrained")
-    before = _answers(policy, tokenizer, held_out, url, seed)
-    grpo_started_s = time.monotonic()
-    policy, log = grpo(out / "pretrained", tokenizer, url, size, seed, out)
-    grpo_ended_s = time.monotonic()
-    after = _answers(policy.eval(), tokenizer, held_out, url, seed)
-    report.plot(log, out / "reward_curve.png")
-    found = {name: report.comparison(before[name], after[name]) for name in held_out}
-    report.write(
-        out / "report.json",
-        size,
-        {
-            "num_parameters": sum(weight.numel() for weight in policy.parameters()),
-            "seconds": {
-                "pretraining": round(pretrained_s - started_s),
-                "grpo": round(grpo_ended_s - grpo_started_s),
-                "all": round(time.monotonic() - started_s),
-            },
-            "held_out": found,
-            "samples": report.samples(held_out["new_wordings"], before["new_wordings"], after["new_wordings"]),
-            "curve": [{name: entry[name] for name in ("step", "reward", "completions/mean_length")} for entry in log],
-        },
-    )
-    policy.save_pretrained(out / "trained")
-    _show(found, out)
-
-
-def _answers(
-    policy: Any, tokenizer: Any, held_out: dict[str, list[Ranking]], url: str, seed: int
-) -> dict[str, Answers]:
+    watch.lap("pretraining")
     with Client(url, priority="bulk", run_id="examples-grpo-evaluation") as client:
-        return {name: answers_of(policy, tokenizer, rankings, client, seed) for name, rankings in held_out.items()}
+        asked = held_out * size.samples_each
+        before = answers_of(policy, tokenizer, asked, client, seed)
+        watch.lap("evaluation before")
+        policy, log = grpo(out / "pretrained", tokenizer, training, url, size, seed)
+        watch.lap("grpo")
+        after = answers_of(policy.eval(), tokenizer, asked, client, seed)
+        watch.lap("evaluation after")
+    policy.save_pretrained(out / "trained")
+    found = report.comparison(before, after, size.samples_each)
+    parts = {
+        "num_parameters": policy.num_parameters(),
+        "seconds": watch.laps,
+        "held_out": found,
+        "samples": report.samples(before, after),
+        "curve": [{name: entry[name] for name in ("step", "reward", "completions/mean_length")} for entry in log],
+    }
+    report.write(out / "report.json", size, parts)
+    report.plot(log, out / "reward_curve.png")
+    gain = found["gain"]
+    print(
+        f"held-out mean reward {found['before']['reward']['mean']} -> {found['after']['reward']['mean']}, gain "
+        f"{gain['mean']} (95 % interval {gain['low']} to {gain['high']}, {found['num_questions']} questions)\n"
+        f"written: {out / 'report.json'}, {out / 'reward_curve.png'}"
+    )
 
 
-def _show(found: dict[str, Any], out: Path) -> None:
-    for name, part in found.items():
-        gain = part["gain"]
-        print(
-            f"{name}: mean reward {part['before']['reward']['mean']} -> {part['after']['reward']['mean']}, "
-            f"gain {gain['mean']} (95 % interval {gain['low']} to {gain['high']}, {part['num_prompts']} prompts)"
-        )
-    print(f"written: {out / 'report.json'}, {out / 'reward_curve.png'}")
+class Stopwatch:
+    """Wall and processor seconds of this process, lap by lap; the server's own are not in the second."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, dict[str, float]] = {}
+        self._last = (time.monotonic(), time.process_time())
+
+    def lap(self, name: str) -> None:
+        """Ends a lap."""
+        now = (time.monotonic(), time.process_time())
+        wall_s, processor_s = (round(late - early, 1) for early, late in zip(self._last, now, strict=True))
+        self.laps[name] = {"wall": wall_s, "processor": processor_s}
+        self._last = now
 
 
 if __name__ == "__main__":

@@ -2,57 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from examples.grpo.policy import prompt_ids, turns
+from examples.grpo.policy import prompt_ids
 from examples.grpo.settings import MAX_ANSWER_TOKENS
+from examples.grpo.text import Question
 from reward_client import Client
-from training.rankings import Ranking
 
-_BATCH = 64
+_BATCH = 128
 _RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One sampled answer to each question, with its reward and length in tokens."""
+class Answer:
+    """One sampled answer, with its reward and its length in tokens."""
 
-    texts: list[str]
-    rewards: list[float]
-    lengths: list[int]
-    ended: list[bool]
+    question: Question
+    text: str
+    num_tokens: int
+    reward: float
 
 
 def answers_of(
-    policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rankings: list[Ranking], client: Client, seed: int
-) -> Answers:
-    """Samples at temperature 1, as in training, and has the server score the answers."""
+    policy: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: Sequence[Question],
+    client: Client,
+    seed: int,
+) -> list[Answer]:
+    """Samples one answer to each question at temperature 1, as in training, and has the server score them."""
     torch.manual_seed(seed)
-    texts: list[str] = []
-    lengths: list[int] = []
-    ended: list[bool] = []
-    for start in range(0, len(rankings), _BATCH):
-        prompts = [prompt_ids(tokenizer, ranking) for ranking in rankings[start : start + _BATCH]]
-        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
-        with torch.inference_mode():
-            made_ST = policy.generate(
-                **batch, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=True, temperature=1.0, top_k=0, top_p=1.0
-            )[:, batch["input_ids"].shape[1] :]
-        for row in made_ST.tolist():
-            has_ended = tokenizer.eos_token_id in row
-            ids = row[: row.index(tokenizer.eos_token_id)] if has_ended else row
-            texts.append(tokenizer.decode(ids, skip_special_tokens=True))
-            lengths.append(len(ids))
-            ended.append(has_ended)
-    pairs = [(turns(ranking), text) for ranking, text in zip(rankings, texts, strict=True)]
-    return Answers(texts, client.score(pairs).scores, lengths, ended)
+    written: list[tuple[str, int]] = []
+    for start in range(0, len(questions), _BATCH):
+        written += _written(policy, tokenizer, questions[start : start + _BATCH])
+    pairs = [(question.messages, text) for question, (text, _) in zip(questions, written, strict=True)]
+    scores = client.score(pairs).scores
+    return [
+        Answer(question, text, num_tokens, score)
+        for question, (text, num_tokens), score in zip(questions, written, scores, strict=True)
+    ]
 
 
-def mean_with_interval(values: list[float], seed: int = 0) -> tuple[float, float, float]:
+def _written(
+    policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]
+) -> list[tuple[str, int]]:
+    batch = tokenizer.pad(
+        {"input_ids": [prompt_ids(tokenizer, question) for question in questions]}, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        made_ST = policy.generate(
+            **batch, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=True, temperature=1.0, top_k=0, top_p=1.0
+        )[:, batch["input_ids"].shape[1] :]
+    stop = tokenizer.eos_token_id
+    rows = [row[: row.index(stop)] if stop in row else row for row in made_ST.tolist()]
+    return [(tokenizer.decode(row, skip_special_tokens=True), len(row)) for row in rows]
+
+
+def mean_with_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     """Returns the mean and its 95 % interval by the percentile bootstrap over questions.
 
     For the difference of two policies give the differences question by question: a paired bootstrap.

@@ -1,23 +1,20 @@
-"""The policy: a Llama of some two million parameters, pre-trained here on generated text.
+"""The policy: a Llama of about a million parameters, pre-trained here on generated text.
 
-It learns to answer as the generator of the demo reward model's data does, which writes sound answers, but also
-unfinished, repetitive, evasive, off-topic, rude and meaningless ones. GRPO has to find out which of them are liked.
+It learns to write sound answers, but just as often off-topic, evasive, rude, repetitive, unfinished and meaningless
+ones. GRPO has to find out which of them are liked.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from examples.grpo.settings import MAX_ANSWER_TOKENS, MAX_PROMPT_TOKENS, Size
-from training.demo_data.generator import Generator
-from training.demo_data.lexicon import Split
-from training.rankings import Ranking
+from examples.grpo.settings import Size
+from examples.grpo.text import Question, texts
 
 TOKENIZER = Path(__file__).parents[2] / "model_store" / "weights" / "demo"
 """The demo reward model's: its template is what the policy is trained in. Any other would do."""
@@ -29,27 +26,9 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(TOKENIZER, padding_side="left")
 
 
-def questions(tokenizer: PreTrainedTokenizerFast, seed: int, split: Split, num_prompts: int) -> list[Ranking]:
-    """Draws rankings of one question without earlier turns that fits `MAX_PROMPT_TOKENS`."""
-    generator = Generator(seed, split)
-    drawn: list[Ranking] = []
-    index = 0
-    while len(drawn) < num_prompts:
-        ranking = generator.ranking(index)
-        index += 1
-        if len(ranking.messages) == 1 and len(prompt_ids(tokenizer, ranking)) <= MAX_PROMPT_TOKENS:
-            drawn.append(ranking)
-    return drawn
-
-
-def turns(ranking: Ranking) -> list[dict[str, str]]:
-    """Returns the conversation as messages."""
-    return [{"role": message.role, "content": message.content} for message in ranking.messages]
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, ranking: Ranking) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, question: Question) -> list[int]:
     """Returns the tokens of the conversation up to where the answer begins."""
-    text = tokenizer.apply_chat_template(turns(ranking), tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(question.messages, tokenize=False, add_generation_prompt=True)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -71,12 +50,15 @@ def make_policy(tokenizer: PreTrainedTokenizerFast, size: Size) -> LlamaForCausa
     return LlamaForCausalLM(config)
 
 
-def pretrain(tokenizer: PreTrainedTokenizerFast, size: Size, seed: int) -> LlamaForCausalLM:
-    """Trains a new policy on every answer of the rankings, once, with the question as context."""
+def pretrain(tokenizer: PreTrainedTokenizerFast, questions: list[Question], size: Size, seed: int) -> LlamaForCausalLM:
+    """Trains a new policy on questions with answers, once through."""
     torch.manual_seed(seed)
     policy = make_policy(tokenizer, size)
-    rows = list(_rows(tokenizer, questions(tokenizer, seed, Split.TRAIN, size.num_rankings)))
-    rows.sort(key=lambda row: len(row[0]))
+    rows = [
+        prompt_ids(tokenizer, question) + tokenizer(answer)["input_ids"] + [tokenizer.eos_token_id]
+        for question, answer in texts(seed, questions, size.num_texts)
+    ]
+    rows.sort(key=len)
     starts = list(range(0, len(rows), size.pretrain_batch))
     order = torch.randperm(len(starts)).tolist()
     optimizer = torch.optim.AdamW(policy.parameters(), lr=size.pretrain_lr, weight_decay=0.01, betas=(0.9, 0.95))
@@ -85,7 +67,7 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, size: Size, seed: int) -> Llama
     policy.train()
     for step, place in enumerate(order):
         ids, labels = _padded(rows[starts[place] : starts[place] + size.pretrain_batch], tokenizer.pad_token_id)
-        loss = policy(input_ids=ids, attention_mask=ids.ne(tokenizer.pad_token_id), labels=labels).loss
+        loss = policy(input_ids=ids, labels=labels).loss  # padding comes after everything that is read
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
@@ -99,20 +81,10 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, size: Size, seed: int) -> Llama
     return policy.eval()
 
 
-def _rows(tokenizer: PreTrainedTokenizerFast, rankings: list[Ranking]) -> Iterator[tuple[list[int], int]]:
-    """Yields (tokens, where the answer begins) of each answer short enough to be generated whole."""
-    for ranking in rankings:
-        prompt = prompt_ids(tokenizer, ranking)
-        for answer in ranking.answers:
-            ids = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-            if len(ids) <= MAX_ANSWER_TOKENS:
-                yield prompt + ids, len(prompt)
-
-
-def _padded(rows: list[tuple[list[int], int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns ids and labels, padded on the right. Prompts are predicted as well: it is all text."""
-    longest = max(len(ids) for ids, _ in rows)
-    ids_ST = torch.tensor([ids + [pad_id] * (longest - len(ids)) for ids, _ in rows])
+def _padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns ids and labels, padded on the right. Questions are predicted as well: it is all text."""
+    longest = max(map(len, rows))
+    ids_ST = torch.tensor([ids + [pad_id] * (longest - len(ids)) for ids in rows])
     return ids_ST, ids_ST.masked_fill(ids_ST == pad_id, _IGNORED)
 
 

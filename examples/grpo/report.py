@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ import torch
 import transformers
 import trl
 
-from examples.grpo.evaluate import Answers, mean_with_interval
-from examples.grpo.policy import turns
+from examples.grpo.evaluate import Answer, mean_with_interval
 from examples.grpo.settings import Size
-from training.rankings import Ranking
+from examples.grpo.text import behaviour_of
 
 _NUM_SHOWN = 6
 
@@ -39,28 +39,23 @@ def plot(log: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def comparison(before: Answers, after: Answers) -> dict[str, Any]:
-    """Returns mean rewards of both, and the paired difference with its 95 % interval."""
-    gains = [late - early for early, late in zip(before.rewards, after.rewards, strict=True)]
-    gain, low, high = mean_with_interval(gains)
+def comparison(before: list[Answer], after: list[Answer], samples_each: int) -> dict[str, Any]:
+    """Returns what both policies reach, and the difference question by question with its 95 % interval."""
+    early, late = (_mean_of_each_question(answers, samples_each) for answers in (before, after))
+    gain, low, high = mean_with_interval([b - a for a, b in zip(early, late, strict=True)])
     return {
-        "num_prompts": len(gains),
-        "before": _summary(before),
-        "after": _summary(after),
+        "num_questions": len(early),
+        "before": _summary(before, early),
+        "after": _summary(after, late),
         "gain": {"mean": round(gain, 3), "low": round(low, 3), "high": round(high, 3)},
-        "is_above_its_interval": low > 0,
     }
 
 
-def samples(rankings: list[Ranking], before: Answers, after: Answers) -> list[dict[str, Any]]:
-    """Returns the first few questions with both answers: not chosen."""
+def samples(before: list[Answer], after: list[Answer]) -> list[dict[str, Any]]:
+    """Returns the first few questions with one answer of each policy: not chosen."""
     return [
-        {
-            "question": turns(ranking)[-1]["content"],
-            "before": {"text": before.texts[index], "reward": round(before.rewards[index], 2)},
-            "after": {"text": after.texts[index], "reward": round(after.rewards[index], 2)},
-        }
-        for index, ranking in enumerate(rankings[:_NUM_SHOWN])
+        {"question": early.question.text, "before": _shown(early), "after": _shown(late)}
+        for early, late in zip(before[:_NUM_SHOWN], after[:_NUM_SHOWN], strict=True)
     ]
 
 
@@ -82,12 +77,35 @@ def write(path: Path, size: Size, parts: dict[str, Any]) -> None:
     )
 
 
-def _summary(answers: Answers) -> dict[str, Any]:
-    mean, low, high = mean_with_interval(answers.rewards)
-    num_answers = len(answers.rewards)
+def _mean_of_each_question(answers: list[Answer], samples_each: int) -> list[float]:
+    """Answers come in whole rounds over the questions."""
+    num_questions = len(answers) // samples_each
+    rounds = [answers[start : start + num_questions] for start in range(0, len(answers), num_questions)]
+    return [sum(answer.reward for answer in same) / samples_each for same in zip(*rounds, strict=True)]
+
+
+def _summary(answers: list[Answer], means: list[float]) -> dict[str, Any]:
+    mean, low, high = mean_with_interval(means)
+    behaviours = Counter(behaviour_of(answer.text, answer.question) for answer in answers)
     return {
         "reward": {"mean": round(mean, 3), "low": round(low, 3), "high": round(high, 3)},
-        "mean_tokens": round(sum(answers.lengths) / num_answers, 1),
-        "ended": round(sum(answers.ended) / num_answers, 3),
-        "distinct": len(set(answers.texts)),
+        "mean_tokens": round(sum(answer.num_tokens for answer in answers) / len(answers), 1),
+        "distinct_answers": len({answer.text for answer in answers}),
+        "behaviours": {name: round(count / len(answers), 3) for name, count in behaviours.most_common()},
+        "reward_by_behaviour": {
+            name: round(_mean([answer.reward for answer in answers if _is(answer, name)]), 2) for name in behaviours
+        },
+        "most_common": [[text, count] for text, count in Counter(answer.text for answer in answers).most_common(3)],
     }
+
+
+def _is(answer: Answer, behaviour: str) -> bool:
+    return behaviour_of(answer.text, answer.question) == behaviour
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _shown(answer: Answer) -> dict[str, Any]:
+    return {"text": answer.text, "reward": round(answer.reward, 2)}

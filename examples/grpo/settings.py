@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_PROMPT_TOKENS = 64
-MAX_ANSWER_TOKENS = 48
+MAX_ANSWER_TOKENS = 40
+"""The longest of the texts that the policy imitates has 48."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class Size:
     """Numbers of everything.
 
     Attributes:
-        num_rankings: Rankings whose answers, good and bad alike, the policy is pre-trained on.
+        num_texts: Questions with an answer that the policy is pre-trained on.
         hidden_size: Width of the policy; heads are 32 wide.
         num_layers: Its depth.
         pretrain_batch: Sequences in a batch of pre-training.
@@ -23,30 +23,30 @@ class Size:
         num_generations: Completions of each prompt: a group.
         grpo_lr: Learning rate of GRPO.
         beta: Weight of the KL divergence to the pre-trained policy.
-        num_eval_prompts: Held-out prompts of each kind.
+        samples_each: Answers to each held-out question in the evaluation.
     """
 
-    num_rankings: int = 3000
+    num_texts: int = 9000
     hidden_size: int = 128
     num_layers: int = 3
     pretrain_batch: int = 32
     pretrain_lr: float = 3e-3
-    grpo_steps: int = 100
+    grpo_steps: int = 80
     prompts_per_step: int = 8
     num_generations: int = 6
     grpo_lr: float = 3e-4
     beta: float = 0.02
-    num_eval_prompts: int = 256
+    samples_each: int = 8
 
 
 FULL = Size()
 QUICK = Size(
-    num_rankings=60,
+    num_texts=300,
     hidden_size=64,
     num_layers=2,
     pretrain_batch=32,
     grpo_steps=3,
     prompts_per_step=2,
     num_generations=4,
-    num_eval_prompts=12,
+    samples_each=1,
 )

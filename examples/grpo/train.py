@@ -9,23 +9,25 @@ from datasets import Dataset
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
-from examples.grpo.policy import questions, turns
 from examples.grpo.settings import MAX_ANSWER_TOKENS, Size
+from examples.grpo.text import Question
 from reward_client.adapters import trl_reward
-from training.demo_data.lexicon import Split
 
 
 def grpo(
-    pretrained: Path, tokenizer: PreTrainedTokenizerFast, url: str, size: Size, seed: int, out: Path
+    pretrained: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    questions: list[Question],
+    url: str,
+    size: Size,
+    seed: int,
 ) -> tuple[LlamaForCausalLM, list[dict[str, Any]]]:
     """Trains the policy in a folder; returns the new one and TRL's log, one entry for each step.
 
     TRL loads the folder twice: as the policy, and as the reference of the KL divergence.
     """
-    num_prompts = size.grpo_steps * size.prompts_per_step
-    rankings = questions(tokenizer, seed + 1, Split.TRAIN, num_prompts)
     config = GRPOConfig(
-        output_dir=str(out / "trl"),
+        output_dir=str(pretrained.parent / "trl"),
         max_steps=size.grpo_steps,
         per_device_train_batch_size=size.prompts_per_step * size.num_generations,
         num_generations=size.num_generations,
@@ -48,7 +50,7 @@ def grpo(
         model=str(pretrained),
         reward_funcs=trl_reward(url, run_id="examples-grpo"),
         args=config,
-        train_dataset=Dataset.from_list([{"prompt": turns(ranking)} for ranking in rankings]),
+        train_dataset=Dataset.from_list([{"prompt": question.messages} for question in questions]),
         processing_class=tokenizer,
     )
     trainer.train()

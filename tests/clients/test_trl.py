@@ -73,5 +73,5 @@ def test_the_grpo_example_runs_to_its_end(trl_python: str, url: str, tmp_path: P
 
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [entry["step"] for entry in report["curve"]] == [1, 2, 3]
-    assert report["held_out"]["new_wordings"]["num_prompts"] == report["size"]["num_eval_prompts"]
+    assert report["held_out"]["num_questions"] == 64
     assert (tmp_path / "reward_curve.png").stat().st_size > 1000
