@@ -16,8 +16,15 @@ from typing import Any
 
 from model_store.errors import UnsupportedModel
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+PACKED_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """transformers' `model_type` of the backbones whose every layer was read (5.17 and 5.23)."""
+
+PLAIN_FAMILIES: Mapping[str, str] = {"deberta-v2": "eager", "gemma2": "eager", "gpt_neox": "sdpa"}
+"""Backbones that take one whole pair a forward, and the attention of transformers' own that does all they ask:
+DeBERTa is an encoder, Gemma-2 caps its attention's logits, GPT-NeoX fuses its projections. Slower, and as exact."""
+
+FAMILIES = (*PACKED_FAMILIES, *PLAIN_FAMILIES)
+"""All that can be served."""
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose frequencies depend on the config alone."""
@@ -36,11 +43,24 @@ _NEVER_HONOURED = (
     "alibi",
     "quantization_config",
 )
-"""Fields that none of the families read and that other models' attention or weights depend on."""
+"""Fields that none of the packed families read and that other models' attention or weights depend on."""
+
+_NEVER_HONOURED_PLAIN = ("quantization_config", "type_vocab_size")
+"""The same for the plain path: weights that need arithmetic of their own, and token types, which nobody hands over."""
+
+
+def is_packed(family: str) -> bool:
+    """Whether pairs of this family are cut into chunks and share frames; else each is one chunk and one forward."""
+    return family in PACKED_FAMILIES
+
+
+def plain_attention(family: str) -> str:
+    """The attention that a family is loaded with: its own on the plain path, `sdpa` until ours takes its place."""
+    return PLAIN_FAMILIES.get(family, "sdpa")
 
 
 def check_config(config: Any, *, max_tokens: int | None = None) -> None:
-    """Checks that everything the config asks for is honoured by the packed attention.
+    """Checks that everything the config asks for is honoured by the path that its family takes.
 
     Args:
         config: A transformers config (attributes are read, nothing is changed).
@@ -58,13 +78,14 @@ def _complaints(config: Any, max_tokens: int | None) -> Iterator[str]:
     if family not in FAMILIES:
         yield f"model_type is {family!r}; allowed: {', '.join(FAMILIES)}"
         return
-    for name in _NEVER_HONOURED:
+    for name in _NEVER_HONOURED if is_packed(family) else _NEVER_HONOURED_PLAIN:
         if (value := getattr(config, name, None)) not in _NEUTRAL:
             yield f"{name} is {value!r}, which is not honoured; allowed: none"
     if getattr(config, "is_causal", True) is False:
         yield "is_causal is False, which is not honoured; allowed: True"
     yield from _padding(config)
-    yield from _windows(config, family)
+    if is_packed(family):
+        yield from _windows(config, family)
     yield from _rope(config, max_tokens)
 
 
@@ -110,7 +131,8 @@ def _rope(config: Any, max_tokens: int | None) -> Iterator[str]:
             )
     elif rope_type not in ROPE_TYPES:
         yield f"rope_type is {rope_type!r}; allowed: {', '.join(ROPE_TYPES)}"
-    if (factor := rope.get("partial_rotary_factor", 1.0)) not in (None, 1.0):
+    factor = rope.get("partial_rotary_factor", 1.0)
+    if factor not in (None, 1.0) and is_packed(config.model_type):
         yield f"partial_rotary_factor is {factor!r}, which these families do not read; allowed: 1.0"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.errors import SourceError, UnsupportedModel
-from model_store.families import FAMILIES
+from model_store.families import PACKED_FAMILIES
 from model_store.manifest import Backbone, Head, Manifest, Readout, ReadoutKind, Template
 from model_store.manifest_rules import check_manifest
 from model_store.weights_layout import find_layout, tensor_names
@@ -25,6 +25,9 @@ MANIFEST_FILE = "reward-server.toml"
 
 OLD_ROTARY_BUFFERS = "*.rotary_emb.inv_freq"
 """Frequencies that transformers saved with the weights until 4.31; they follow from the config."""
+
+GUESSABLE_FAMILIES = (*PACKED_FAMILIES, "gemma2")
+"""Those whose sequence-classification class names its tensors `model.*` and `score.weight`."""
 
 _INSTEAD = f"write a {MANIFEST_FILE} into the folder that says how it is read"
 
@@ -129,8 +132,9 @@ def _refuse_unguessable(here: _Folder) -> None:
             f"{where}: config.json names remote code (auto_map {config['auto_map']!r}), which is never run,"
             f" so what it computes cannot be guessed; {_INSTEAD}"
         )
-    if config.get("model_type") not in FAMILIES:
-        raise UnsupportedModel(f"{where}: model_type is {config.get('model_type')!r}; allowed: {', '.join(FAMILIES)}")
+    if config.get("model_type") not in GUESSABLE_FAMILIES:
+        allowed = ", ".join(GUESSABLE_FAMILIES)
+        raise UnsupportedModel(f"{where}: model_type is {config.get('model_type')!r}; allowed: {allowed}")
     architectures = config.get("architectures") or ["nothing"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise UnsupportedModel(

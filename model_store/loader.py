@@ -8,6 +8,7 @@ random values, with a warning. The head stays apart, in fp32. Knows nothing of t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,14 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
 from model_store.errors import UnsupportedModel, WeightsMismatch
-from model_store.families import check_config
+from model_store.families import check_config, plain_attention
+from model_store.head_tensors import wanted_by_head
 from model_store.manifest import Backbone, Head, Manifest
 from model_store.manifest_rules import DTYPES
+from model_store.resolved import resolve_manifest
 from model_store.sources import ModelFiles
 from model_store.weights_match import Wanted, match_tensors
 from model_store.weights_reader import WeightFiles, open_weights
-
-NUM_OUTPUTS = 1
-"""Outputs of a `linear` head."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,27 +34,28 @@ class LoadedModel:
 
     Attributes:
         backbone: transformers' module in its dtype, on its device, in evaluation mode, without gradients.
-        head_weight: fp32 of shape (outputs, hidden), on the device.
-        head_bias: fp32 of shape (outputs,), on the device, or None where the head has none.
+        head: The head's tensors in fp32 by their names in the files, on the device; of a `vocabulary` head's
+            weight only the rows it reads.
         config: transformers' config of the backbone.
-        manifest: How it is read.
+        fields: config.json as it stands in the folder.
+        manifest: How it is read; what it leaves to config.json is filled in.
     """
 
     backbone: nn.Module
-    head_weight: Tensor
-    head_bias: Tensor | None
+    head: Mapping[str, Tensor]
     config: Any
+    fields: Mapping[str, Any]
     manifest: Manifest
 
 
-def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "sdpa") -> LoadedModel:
+def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | None = None) -> LoadedModel:
     """Builds a backbone and fills it, and its head, from the files.
 
     Args:
         files: Where the weights lie, and the manifest that says how they are named.
         dtype: What the backbone computes in: `float32`, `bfloat16` or `float16`.
         device: Where it shall live, in torch's words: `cpu`, `cuda:0`.
-        attention: Name of an attention in transformers' registry; ours must be registered by now.
+        attention: Name of an attention in transformers' registry; None takes what the family needs.
 
     Raises:
         UnsupportedModel: If the config asks for what is not honoured, or is not of the manifest's family.
@@ -63,11 +64,15 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "
     """
     if dtype not in DTYPES:
         raise UnsupportedModel(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
-    manifest = files.manifest
+    fields = _read_fields(files.folder)
+    manifest = resolve_manifest(files.manifest, fields)
     config = read_config(files.folder, manifest)
+    attention = attention or plain_attention(manifest.backbone.family)
     backbone = _build_without_memory(config, getattr(torch, dtype), attention)
     wanted_backbone = _wanted_by_backbone(backbone, manifest.backbone)
-    wanted_head = _wanted_by_head(manifest.head, config.hidden_size)
+    wanted_head = wanted_by_head(
+        manifest.head, fields, hidden_size=config.hidden_size, vocab_size=int(config.vocab_size)
+    )
     with open_weights(files.folder) as weights:
         names = match_tensors(
             wanted_backbone | wanted_head,
@@ -77,13 +82,13 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str = "
         )
         for key in wanted_backbone:
             _fill(backbone, key, _read(weights, names[key]), device)
-        head = {key: _read(weights, names[key]).to(device, torch.float32, copy=True) for key in wanted_head}
+        head = {key: _head_tensor(weights, names[key], key, manifest.head, device) for key in wanted_head}
     _compute_buffers(backbone, device)
     return LoadedModel(
         backbone=backbone.eval(),
-        head_weight=head[_HEAD_WEIGHT],
-        head_bias=head.get(_HEAD_BIAS),
+        head=head,
         config=backbone.config,
+        fields=fields,
         manifest=manifest,
     )
 
@@ -95,7 +100,7 @@ def read_config(folder: Path, manifest: Manifest) -> Any:
         UnsupportedModel: If it is of another family, or transformers or the packed attention refuse a field.
     """
     path = folder / "config.json"
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    fields = _read_fields(folder)
     family = manifest.backbone.family
     if fields.get("model_type") != family:
         raise UnsupportedModel(
@@ -109,14 +114,18 @@ def read_config(folder: Path, manifest: Manifest) -> Any:
     return config
 
 
-_HEAD_WEIGHT = "head weight"
-_HEAD_BIAS = "head bias"
-"""Keys beside the backbone's own names, which hold no spaces."""
+def _read_fields(folder: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return fields
 
 
-def _wanted_by_head(head: Head, num_hidden: int) -> dict[str, Wanted]:
-    weight = {_HEAD_WEIGHT: Wanted((head.weight,), (NUM_OUTPUTS, num_hidden))}
-    return weight | ({_HEAD_BIAS: Wanted((head.bias,), (NUM_OUTPUTS,))} if head.bias else {})
+def _head_tensor(weights: WeightFiles, names: tuple[str, ...], key: str, head: Head, device: str) -> Tensor:
+    tensor = _read(weights, names)
+    if head.kind == "vocabulary" and key == head.weight:
+        if max(head.rows) >= len(tensor):
+            raise UnsupportedModel(f"head.rows is {list(head.rows)}; allowed: 0 to {len(tensor) - 1}, rows of {key}")
+        tensor = tensor[list(head.rows)]
+    return tensor.to(device, torch.float32, copy=True)
 
 
 def _wanted_by_backbone(backbone: nn.Module, how: Backbone) -> dict[str, Wanted]:
@@ -155,13 +164,22 @@ def _fill(backbone: nn.Module, key: str, source: Tensor, device: str) -> None:
 
 
 def _compute_buffers(backbone: nn.Module, device: str) -> None:
-    """Computes what is in no file but follows from the config: the rotary frequencies.
+    """Computes what is in no file but follows from the config: the rotary frequencies, position numbers.
 
     Always on the CPU, so that they are the same bits wherever the backbone lives.
     """
     for module in backbone.modules():
-        pending = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        pending = {name: buffer for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta}
+        for name in [name for name in _BUFFERS if name in pending]:
+            setattr(module, name, _BUFFERS[name](module, pending.pop(name)).to(device))
         if pending:
             computed = dict(type(module)(config=backbone.config).named_buffers(recurse=False))
             for name in pending:
                 setattr(module, name, computed[name].to(device))
+
+
+_BUFFERS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
+    "position_ids": lambda _, empty: torch.arange(empty.shape[-1]).expand(empty.shape),  # DeBERTa
+    "embed_scale": lambda module, _: torch.tensor(module.scalar_embed_scale),  # Gemma-2
+}
+"""Buffers of modules that cannot be built from the config alone."""

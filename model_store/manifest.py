@@ -19,6 +19,14 @@ class ReadoutKind(StrEnum):
     """The rightmost token whose id is not `token_id`: what transformers 5's sequence classification does."""
     BEFORE_FIRST_ID = "before_first_id"
     """The token before the first `token_id`, else the last: what transformers 4 and Starling-34B do."""
+    LAST_OF_ID = "last_of_id"
+    """The last occurrence of `token_id`; a pair without one is refused."""
+    APPENDED_ID = "appended_id"
+    """`token_id`, put behind the pair unless it ends with it already, after any truncation: Athene, InternLM2."""
+    EVERY_ID = "every_id"
+    """Every occurrence of `token_id`, one value each: process models. A pair without one is refused."""
+    FIRST_TOKEN = "first_token"
+    """The first token: the CLS of an encoder."""
     FIXED_SLOT = "fixed_slot"
     """The last slot of a row padded to `slot` with `token_id`: a probe at position `slot - 1`, or the last
     token of a text that fills the row. Starling-RM-7B-alpha's published code."""
@@ -26,11 +34,22 @@ class ReadoutKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """`token_id` and `slot` are needed by the kinds that name them, and None otherwise."""
+    """Where the head reads.
+
+    Attributes:
+        token_id: The id that the kind names, and None for other kinds.
+        token_key: The key of config.json that holds `token_id` instead, such as `pad_token_id`; where the config
+            holds none, `rightmost_not_id` and `before_first_id` mean the last token.
+        slot: The row's length for `fixed_slot`, and None otherwise.
+        gate_marker: Ids that open the assistant's turn; the gate of a gated head reads where their last
+            occurrence begins, and a pair without one is refused. Empty for other heads.
+    """
 
     kind: ReadoutKind = ReadoutKind.LAST_TOKEN
     token_id: int | None = None
+    token_key: str | None = None
     slot: int | None = None
+    gate_marker: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +57,56 @@ class Backbone:
     """Which transformers family computes the hidden states, and how its weights are named in the files.
 
     Attributes:
-        family: transformers' `model_type`: `llama`, `mistral`, `qwen2`, `qwen3`.
+        family: transformers' `model_type`; those that can be served are in `families.py`.
         prefix: What stands before the backbone's own names, such as `model.`.
         aliases: Further prefixes under which the files may hold the same tensors (of a class that registers
             its backbone twice); each tensor may stand under any of them, and all its copies must be equal.
         ignored: Names (or endings, written `*.name`) known to be left over in the published files.
+        expects: What config.json must say for the manifest to fit, by key, as JSON text (`"true"`, `"\"mlp\""`).
     """
 
     family: str
     prefix: str = "model."
     aliases: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    expects: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One linear layer of a head: `norm(activation(x @ weight.T + bias))`.
+
+    Attributes:
+        weight: Name of the weight, shape (outputs, inputs).
+        bias: Name of the bias, or None where there is none.
+        outputs: How many; None for as many as there are inputs.
+        outputs_key: The key of config.json that says `outputs` instead, where it is there.
+        activation: `none`, `relu`, `gelu`, `silu`, `tanh` or `selu`.
+        norm: Prefix of a batch normalization's tensors (`weight`, `bias`, `running_mean`, `running_var`), which
+            is applied as in evaluation, so that it never depends on a batch; None where there is none.
+    """
+
+    weight: str
+    bias: str | None = None
+    outputs: int | None = None
+    outputs_key: str | None = None
+    activation: str = "none"
+    norm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How much each objective counts, from the hidden state at the gate's marker: `softmax(layers / temperature)`.
+
+    Attributes:
+        temperature_key: The key of config.json that says `temperature` instead, where it is there.
+        scale: Name of a tensor of one number that the weights are multiplied by, or None.
+    """
+
+    layers: tuple[Layer, ...]
+    temperature: float = 1.0
+    temperature_key: str | None = None
+    scale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +114,32 @@ class Head:
     """How hidden states become numbers, always in fp32.
 
     Attributes:
-        kind: `linear` (one output).
-        weight: Name of the weight, shape (outputs, hidden).
+        kind: `linear`; `mlp`: `layers` in order; `vocabulary`: the `rows` of an output embedding, one output
+            each; `gated`: a linear layer to the objectives, weighed by `gate`.
+        weight: Name of the weight, shape (outputs, hidden). Not used by `mlp`.
         bias: Name of the bias, or None where there is none.
+        layers: The layers of an `mlp`.
+        rows: Token ids whose logits a `vocabulary` head gives.
+        objectives: Names of the outputs, where there are several that mean something by themselves.
+        gate: For `gated`.
+        transform: For `gated`, name of a matrix (objectives, objectives) that the values are multiplied by from
+            the right before they are weighed, or None.
+        quantiles: For `gated`, values of each objective, whose mean counts. `quantiles_key` is the key of
+            config.json that says it instead, where it is there.
+        norm: Prefix of a normalizer's `mean` and `var`, of one number each, or None; see `Output.kind`.
     """
 
     kind: str = "linear"
     weight: str = "score.weight"
     bias: str | None = None
+    layers: tuple[Layer, ...] = ()
+    rows: tuple[int, ...] = ()
+    objectives: tuple[str, ...] = ()
+    gate: Gate | None = None
+    transform: str | None = None
+    quantiles: int = 1
+    quantiles_key: str | None = None
+    norm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +152,13 @@ class Template:
         user_specials: `escape` encodes control strings in user text as plain text, `parse` as control tokens.
         bos: `one` exactly one BOS in front whatever the template writes; `none` no BOS; `double` two of them
             (a template that writes it, tokenized with specials on); `strip` the template's BOS text is
-            removed and the tokenizer adds its own.
+            removed wherever it stands and the tokenizer adds its own; `template` what the template writes.
         eos: `template` nothing beyond what the template writes; `append` one EOS unless it is there already;
             `none` a closing EOS that the template writes is removed.
         max_user_turns: More user turns than this are refused as `bad_conversation`; None for no limit.
+        step_mark: For process models, what is written behind each step of a response that does not hold it
+            already; None for others.
+        step_separator: What the caller writes between steps; the mark takes its place.
     """
 
     jinja: str | None = None
@@ -88,6 +167,8 @@ class Template:
     bos: str = "one"
     eos: str = "template"
     max_user_turns: int | None = None
+    step_mark: str | None = None
+    step_separator: str = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +186,26 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is done to the head's value: `raw`, or `affine` (`value * scale + shift`)."""
+    """What is done to the head's outputs to make the one score.
+
+    Attributes:
+        kind: Of one output: `raw`; `affine` (`value * scale + shift`); `sigmoid`; `negate`; `standardized`
+            (`(value - mean) / (sqrt(var) + 1e-8)` by the head's normalizer) or `scaled` (the same without the
+            mean). Of several: `weighted_sum`; `probability` (softmax over the outputs, the one at `index`).
+        scale, shift: For `affine`.
+        weights: For `weighted_sum`, one for each output.
+        index: For `probability`.
+        steps: How a process model's values become one score: `last`, `min`, `product` or `mean`; empty for others.
+        lower_is_better: Whether a lower score is the better one (cost models). It is said, never negated unasked.
+    """
 
     kind: str = "raw"
     scale: float = 1.0
     shift: float = 0.0
+    weights: tuple[float, ...] = ()
+    index: int = 0
+    steps: str = ""
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)

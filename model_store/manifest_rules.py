@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 
 from model_store.errors import ManifestError
 from model_store.families import FAMILIES
-from model_store.manifest import Golden, Limits, Manifest, Output, Readout, ReadoutKind, Template
+from model_store.head_rules import expects_complaints, head_complaints, one_of
+from model_store.manifest import Golden, Limits, Manifest, Template
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Dtypes a backbone can be run in, and so the keys of `golden.tolerance`."""
@@ -42,70 +43,37 @@ def check_manifest(manifest: Manifest, where: str) -> None:
 def _complaints(manifest: Manifest) -> Iterator[str]:
     if not _NAME.fullmatch(manifest.name):
         yield f"name is {manifest.name!r}; allowed: letters, digits and . _ / - after a letter or digit"
-    yield from _one_of("dtype", manifest.dtype, DEFAULT_DTYPES)
-    yield from _one_of("backbone.family", manifest.backbone.family, FAMILIES)
-    yield from _one_of("head.kind", manifest.head.kind, ("linear",))
-    yield from _readout(manifest.readout, manifest.limits)
+    yield from one_of("dtype", manifest.dtype, DEFAULT_DTYPES)
+    yield from one_of("backbone.family", manifest.backbone.family, FAMILIES)
+    yield from expects_complaints(manifest.backbone.expects)
+    yield from head_complaints(manifest)
     yield from _template(manifest.template)
     yield from _limits(manifest.limits)
-    yield from _output(manifest.output)
     yield from _golden(manifest.golden, manifest.dtype)
     yield from _files(manifest.files)
 
 
-def _one_of(key: str, given: str, allowed: tuple[str, ...]) -> Iterator[str]:
-    if given not in allowed:
-        yield f"{key} is {given!r}; allowed: {', '.join(map(repr, allowed))}"
-
-
-def _readout(readout: Readout, limits: Limits) -> Iterator[str]:
-    kind = f"readout.kind {readout.kind.value!r}"
-    needs_id = readout.kind is not ReadoutKind.LAST_TOKEN
-    needs_slot = readout.kind is ReadoutKind.FIXED_SLOT
-    for key, value, is_needed in (
-        ("token_id", readout.token_id, needs_id),
-        ("slot", readout.slot, needs_slot),
-    ):
-        if is_needed and value is None:
-            yield f"readout.{key} is missing; {kind} needs it"
-        if not is_needed and value is not None:
-            yield f"readout.{key} is {value}; {kind} takes none"
-    if readout.token_id is not None and readout.token_id < 0:
-        yield f"readout.token_id is {readout.token_id}; allowed: 0 and up"
-    if readout.slot is not None and not 1 <= (limits.max_tokens or 0) <= readout.slot:
-        # A text longer than the row would have no slot to be read at.
-        yield f"limits.max_tokens is {limits.max_tokens}; {kind} allows 1 to readout.slot ({readout.slot})"
-
-
 def _template(template: Template) -> Iterator[str]:
-    yield from _one_of("template.user_specials", template.user_specials, ("escape", "parse"))
-    yield from _one_of("template.bos", template.bos, ("one", "none", "double", "strip"))
-    yield from _one_of("template.eos", template.eos, ("template", "append", "none"))
+    yield from one_of("template.user_specials", template.user_specials, ("escape", "parse"))
+    yield from one_of("template.bos", template.bos, ("one", "none", "double", "strip", "template"))
+    yield from one_of("template.eos", template.eos, ("template", "append", "none"))
     if "" in template.cut_after:
         yield "template.cut_after holds an empty text; allowed: texts that open an assistant turn"
     if template.max_user_turns is not None and template.max_user_turns < 1:
         yield f"template.max_user_turns is {template.max_user_turns}; allowed: 1 and up, or no such key"
+    if template.step_mark == "" or not template.step_separator:
+        yield "template.step_mark or step_separator is empty; allowed: a text, or no such key"
 
 
 def _limits(limits: Limits) -> Iterator[str]:
-    yield from _one_of("limits.truncation_side", limits.truncation_side, ("none", "left", "right"))
+    yield from one_of("limits.truncation_side", limits.truncation_side, ("none", "left", "right"))
     if limits.max_tokens is not None and limits.max_tokens < 1:
         yield f"limits.max_tokens is {limits.max_tokens}; allowed: 1 and up, or no such key"
 
 
-def _output(output: Output) -> Iterator[str]:
-    yield from _one_of("output.kind", output.kind, ("raw", "affine"))
-    if output.kind == "raw" and (output.scale, output.shift) != (1.0, 0.0):
-        yield f"output.scale and shift are {output.scale} and {output.shift}; output.kind 'raw' takes 1 and 0"
-    if not math.isfinite(output.scale) or output.scale == 0:
-        yield f"output.scale is {output.scale}; allowed: finite and not 0"
-    if not math.isfinite(output.shift):
-        yield f"output.shift is {output.shift}; allowed: finite"
-
-
 def _golden(golden: Golden, dtype: str) -> Iterator[str]:
     for key, tolerance in golden.tolerance.items():
-        yield from _one_of("a key of golden.tolerance", key, DTYPES)
+        yield from one_of("a key of golden.tolerance", key, DTYPES)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             yield f"golden.tolerance.{key} is {tolerance}; allowed: finite, 0 and up"
     if golden.pairs and dtype not in golden.tolerance:

@@ -30,6 +30,8 @@ class Frame:
         read_rows: Rows that are read, pair after pair: offsets into the N tokens, and from N on into the kept
             hidden states of `read_slots`, laid end to end.
         read_bounds: S + 1 offsets into `read_rows`, one span for each pair.
+        read_counts: For each pair how many of its rows its readout reads, where further ones follow that are to
+            be explained; empty where no pair of the frame has such.
         prefixes: For each chunk without a parent in the frame, the slots of its ancestors, root first; else empty.
         read_slots: Slots whose kept hidden states are read.
         stores: Chunks to keep. A slot stands for one chunk for ever.
@@ -43,6 +45,7 @@ class Frame:
     sees_itself: tuple[bool, ...]
     read_rows: tuple[int, ...]
     read_bounds: tuple[int, ...]
+    read_counts: tuple[int, ...] = ()
     prefixes: tuple[tuple[int, ...], ...] = ()
     read_slots: tuple[int, ...] = ()
     stores: tuple[Store, ...] = ()

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from model_store.families import is_packed
 from model_store.guess import default_dtype
 from model_store.integrity import check_files, digest_hashes, hash_folder, semantic_digest
 from model_store.loader import LoadedModel as Weights
@@ -21,12 +22,14 @@ from service.dispatch.dispatcher import Dispatcher, FrameReport
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
-from service.engine.heads import LinearHead
+from service.engine.heads import Head
+from service.engine.plain_engine import PlainEngine
 from service.engine.prefix_slots import kept_bytes_per_token
-from service.engine.protocol import Progress
+from service.engine.protocol import Engine, Progress
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
+from service.reward_head import build_head
 from service.scheduling.admission import Admission, QueueLimits
 from service.scheduling.batcher import FrameLimits
 from service.scheduling.prefix_directory import PrefixDirectory
@@ -49,7 +52,7 @@ class _OnDisk:
 
     @property
     def manifest(self) -> Manifest:
-        return self.files.manifest
+        return self.weights.manifest
 
 
 async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
@@ -64,7 +67,7 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     on_disk = await asyncio.to_thread(_read, reference, settings, device, progress)
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
-    head = _head(on_disk.weights)
+    head = build_head(on_disk.weights)
     capacity = _kept_tokens(on_disk, settings, device)
     engine = EngineThread(_engine(on_disk, head, settings, device, capacity))
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
@@ -96,18 +99,20 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
         on_disk.manifest,
         vocab_size=int(on_disk.weights.config.vocab_size),
         max_tokens=on_disk.max_tokens,
-        chunk_tokens=settings.chunk_tokens,
+        chunk_tokens=settings.chunk_tokens if is_packed(on_disk.manifest.backbone.family) else None,
     )
 
 
 def _kept_tokens(on_disk: _OnDisk, settings: Settings, device: str) -> int:
-    """Capacity of the prefix cache, in tokens."""
+    """Capacity of the prefix cache, in tokens; 0 for families whose pairs are computed as a whole."""
+    if not is_packed(on_disk.manifest.backbone.family):
+        return 0
     if settings.prefix_cache_tokens is not None:
         return settings.prefix_cache_tokens
     return default_kept_tokens(device, kept_bytes_per_token(on_disk.weights.backbone), on_disk.max_tokens)
 
 
-def _engine(on_disk: _OnDisk, head: LinearHead, settings: Settings, device: str, kept_tokens: int) -> TorchEngine:
+def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> Engine:
     """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
     cache could not keep what earlier frames computed of it."""
     longest = settings.chunk_tokens if kept_tokens >= on_disk.max_tokens else on_disk.max_tokens
@@ -116,12 +121,8 @@ def _engine(on_disk: _OnDisk, head: LinearHead, settings: Settings, device: str,
         max_frame_tokens=max(settings.max_frame_tokens or default_frame_tokens(device), longest + 1),
         num_threads=settings.threads or default_num_threads(),
     )
-    return TorchEngine(on_disk.weights.backbone, head, options)
-
-
-def _head(weights: Weights) -> LinearHead:
-    output = weights.manifest.output
-    return LinearHead(weights.head_weight, weights.head_bias, scale=output.scale, shift=output.shift)
+    engine = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
+    return engine(on_disk.weights.backbone, head, options)
 
 
 def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
@@ -209,7 +210,7 @@ def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameRepor
     sizes = card.engine.frame_sizes
 
     def listen(report: FrameReport) -> None:
-        num_rows = sizes[bisect_left(sizes, report.num_tokens)]
+        num_rows = sizes[bisect_left(sizes, report.num_tokens)] if sizes else report.num_tokens
         observer.notify(
             FrameRun(card.model_id, report.num_pairs, report.num_tokens, num_rows, duration_s=report.compute_s)
         )

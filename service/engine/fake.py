@@ -75,9 +75,10 @@ class FakeEngine:
             start, stop = frame.chunk_bounds[store.chunk : store.chunk + 2]
             self._kept[store.slot] = _Kept(self._chain(frame, stop - 1), stop - start)
         rewards = []
-        for start, stop in pairwise(frame.read_bounds):
+        counts: Sequence[int | None] = frame.read_counts or [None] * frame.num_pairs
+        for (start, stop), count in zip(pairwise(frame.read_bounds), counts, strict=True):
             values = [fake_score(self._chain(frame, row)) for row in frame.read_rows[start:stop]]
-            rewards.append(Reward(score=values[0], token_values=tuple(values[1:])))
+            rewards.append(Reward(score=values[0], token_values=tuple(values[count or 1 :])))
         return tuple(rewards)
 
     def close(self) -> None:

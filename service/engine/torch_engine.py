@@ -6,19 +6,17 @@ weights is listed in `info().numeric_mode`.
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from service.engine import attention, last_layer, self_check
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
+from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
 from service.engine.rotary import install_table
@@ -62,10 +60,11 @@ class TorchEngine:
         """Describes the engine; frame sizes are complete after `warm_up`."""
         return EngineInfo(
             device=str(self._device),
-            device_name=_device_name(self._device),
+            device_name=device_name(self._device),
             numeric_mode=self._numeric_mode(),
             max_frame_tokens=self._ladder[-1],
             frame_sizes=self._frame_sizes,
+            objectives=self._head.objectives,
         )
 
     def warm_up(self, progress: Progress) -> None:
@@ -115,7 +114,7 @@ class TorchEngine:
                 )
         if frame.read_slots:
             hidden_NH = torch.cat([hidden_NH, self._kept.hidden(frame.read_slots, like=hidden_NH)])
-        return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds)
+        return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
 
     def _hidden(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool = False) -> Tensor:
         """Hidden states of a frame after the final norm, (R, H); zeros in rows that were left out."""
@@ -133,24 +132,10 @@ class TorchEngine:
         return hidden.new_zeros(frame.num_tokens, hidden.shape[1]).index_copy(0, tensors.rows, hidden[:num_read])
 
     def _numeric_mode(self) -> dict[str, str]:
-        mode = {
-            "dtype": str(self._dtype).removeprefix("torch."),
-            "device": _device_name(self._device) if self._device.type == "cuda" else self._device.type,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "attention": attention.ATTENTION_NAME,
-            "frame_sizes": ",".join(map(str, self._frame_sizes)),
-        }
-        if self._device.type == "cpu":
-            mode["cpu"] = torch.backends.cpu.get_cpu_capability()
-            mode["threads"] = str(self._num_threads)
-            mode["mkl_cbwr"] = os.environ.get("MKL_CBWR", "unset") if _has_mkl() else "no mkl"
-        return mode
-
-
-def _has_mkl() -> bool:
-    return bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+        return numeric_mode(
+            self._dtype,
+            self._device,
+            num_threads=self._num_threads,
+            attention=attention.ATTENTION_NAME,
+            frame_sizes=self._frame_sizes,
+        )

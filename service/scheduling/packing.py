@@ -170,12 +170,16 @@ class FrameBuilder:
             sees_itself=tuple(each.chunk.sees_itself for each in placed),
             read_rows=tuple(row for pair in rows for row in pair),
             read_bounds=(0, *accumulate(map(len, rows))),
+            read_counts=tuple(len(taken.job.pair.reads) for taken in self._jobs) if self._explains() else (),
             prefixes=tuple(each.prefix for each in placed),
             read_slots=tuple(self._kept_rows),
             stores=tuple(self._stores.values()),
             drops=self.directory.take_drops(),
         )
         return PackedFrame(frame, self.jobs, tuple(self._parts), tuple(self._used))
+
+    def _explains(self) -> bool:
+        return any(taken.job.explain for taken in self._jobs)
 
     def _walk(self, job: Job) -> _Walk:
         """Follows the pair's chain as far as it is there: in the frame, else kept with the rows that are read."""

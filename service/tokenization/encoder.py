@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
-from model_store.manifest import Readout
+from model_store.manifest import Readout, ReadoutKind
 from service.errors import EmptyPrompt, InvalidInput
 from service.tokenization.bounds import TokenBound
 from service.tokenization.checks import check_given_ids, check_ids
 from service.tokenization.cuts import cut_points, marker_ends
-from service.tokenization.readout import read_positions
+from service.tokenization.readout import read_positions, with_appended_id
 from service.tokenization.rendering import PromptCache, Renderer, Rendering
 from service.tokenization.sections import BosPolicy, EosPolicy, Sections, apply_bos, apply_eos, split_sections
 from service.tokenization.template_facts import TemplateFacts
@@ -32,7 +32,7 @@ class EncodingRules:
     Attributes:
         vocab_size: Ids are `0` to `vocab_size - 1`.
         max_tokens: The most tokens a pair may have.
-        chunk_tokens: The most tokens a chunk may have.
+        chunk_tokens: The most tokens a chunk may have; None for models whose pairs are one chunk each.
         bos_text: The BOS as text, or None.
         bos_id: The BOS, or None.
         eos_id: The EOS, or None.
@@ -41,7 +41,7 @@ class EncodingRules:
 
     vocab_size: int
     max_tokens: int
-    chunk_tokens: int
+    chunk_tokens: int | None
     bos_text: str | None
     bos_id: int | None
     eos_id: int | None
@@ -155,17 +155,30 @@ class PairEncoder:
         rules = self._rules
         if not sections.ids:
             raise EmptyPrompt("no token stands for this pair: the template and the tokenizer leave nothing of it")
-        kept = truncate(sections, truncation, rules.max_tokens, rules.truncation_side)
+        kept = truncate(sections, truncation, self._room(sections.ids), rules.truncation_side)
+        num_truncated = len(sections.ids) - len(kept.ids)
+        kept = replace(kept, ids=with_appended_id(kept.ids, rules.readout))
         reads, probe = read_positions(kept.ids, rules.readout)
         return EncodedPair(
             ids=kept.ids,
-            cuts=cut_points(kept.ids, self._facts.markers, rules.chunk_tokens),
+            cuts=self._cuts(kept.ids),
             reads=reads,
             probe=probe,
             prompt_tokens=kept.prompt_tokens,
             response_tokens=kept.response_tokens,
-            truncated_tokens=len(sections.ids) - len(kept.ids),
+            truncated_tokens=num_truncated,
         )
+
+    def _room(self, ids: tuple[int, ...]) -> int:
+        """How many tokens may be kept, so that a token that is appended after truncation has its place."""
+        rules = self._rules
+        if rules.readout.kind is not ReadoutKind.APPENDED_ID:
+            return rules.max_tokens
+        return rules.max_tokens - (len(with_appended_id(ids, rules.readout)) > rules.max_tokens)
+
+    def _cuts(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        chunk_tokens = self._rules.chunk_tokens
+        return (0,) if chunk_tokens is None else cut_points(ids, self._facts.markers, chunk_tokens)
 
 
 Made = TypeVar("Made")

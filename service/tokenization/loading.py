@@ -14,7 +14,7 @@ from service.tokenization.encoder import EncodingRules, PairEncoder
 from service.tokenization.fast_tokenizer import FastTokenizer
 from service.tokenization.folder import read_tokenizer_folder
 from service.tokenization.readout import check_readout
-from service.tokenization.rendering import Renderer, UserSpecials
+from service.tokenization.rendering import Renderer, StepMarks, UserSpecials
 from service.tokenization.samples import make_samples
 from service.tokenization.sections import BosPolicy, EosPolicy
 from service.tokenization.template_facts import TemplateFacts, learn_template
@@ -31,7 +31,7 @@ def load_encoder(
     *,
     vocab_size: int,
     max_tokens: int,
-    chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+    chunk_tokens: int | None = DEFAULT_CHUNK_TOKENS,
 ) -> PairEncoder:
     """Loads what is needed to encode pairs for one model; takes some seconds for a large vocabulary.
 
@@ -41,6 +41,7 @@ def load_encoder(
         vocab_size: Rows of the model's embedding.
         max_tokens: The most tokens a pair may have.
         chunk_tokens: The most tokens a chunk may have; part of the numeric mode, since cuts follow from it.
+            None for models that take a pair as a whole (`families.is_packed`).
 
     Raises:
         SettingsError: If a file or a field is missing or does not fit the others.
@@ -57,13 +58,14 @@ def load_encoder(
         always_disguise=tokenizer.needs_disguise,
         removed_text=tokenizer.bos_text if rules.bos is BosPolicy.STRIP else None,
         max_user_turns=template.max_user_turns,
+        steps=StepMarks(template.step_mark, template.step_separator) if template.step_mark else None,
     )
     bound = learn_bound(renderer, tokenizer.control.names, tokenizer.normalizers)
     return PairEncoder(renderer, tokenizer, rules, _facts(renderer, tokenizer, template.cut_after), bound)
 
 
 def _rules(
-    manifest: Manifest, tokenizer: FastTokenizer, *, vocab_size: int, max_tokens: int, chunk_tokens: int
+    manifest: Manifest, tokenizer: FastTokenizer, *, vocab_size: int, max_tokens: int, chunk_tokens: int | None
 ) -> EncodingRules:
     rules = EncodingRules(
         vocab_size=vocab_size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model_store.manifest import Readout, ReadoutKind
-from service.errors import SettingsError
+from service.errors import BadConversation, SettingsError
 from service.types import Probe
 
 
@@ -27,23 +27,66 @@ def read_positions(ids: Sequence[int], readout: Readout) -> tuple[tuple[int, ...
         ((1,), None)
         >>> read_positions(ids, Readout(ReadoutKind.FIXED_SLOT, token_id=0, slot=8))
         ((5,), Probe(token_id=0, position=7))
+        >>> read_positions(ids, Readout(ReadoutKind.EVERY_ID, token_id=0))
+        ((2, 4), None)
+        >>> read_positions(ids, Readout(gate_marker=(0, 6)))
+        ((4, 2), None)
 
     Args:
         ids: The T token ids of the pair, at least one.
         readout: The manifest's, already admitted by `check_readout`.
 
     Returns:
-        Positions in `ids`, where `len(ids)` stands for the probe; and the probe or None.
+        Positions in `ids`, where `len(ids)` stands for the probe, the gate's last; and the probe or None.
+
+    Raises:
+        BadConversation: If the pair holds no token that has to be read at, or no marker for the gate.
     """
+    if readout.kind is ReadoutKind.FIXED_SLOT:
+        reads, probe = _fixed_slot(ids, readout)
+    else:
+        reads, probe = _reads(ids, readout), None
+    return (*reads, *_gate_position(ids, readout.gate_marker)), probe
+
+
+def with_appended_id(ids: tuple[int, ...], readout: Readout) -> tuple[int, ...]:
+    """Ids that end with the token that `appended_id` reads; for other kinds, the ids as they are."""
+    if readout.kind is not ReadoutKind.APPENDED_ID or readout.token_id is None or ids[-1:] == (readout.token_id,):
+        return ids
+    return (*ids, readout.token_id)
+
+
+def _reads(ids: Sequence[int], readout: Readout) -> tuple[int, ...]:
     match readout.kind:
-        case ReadoutKind.LAST_TOKEN:
-            return (len(ids) - 1,), None
         case ReadoutKind.RIGHTMOST_NOT_ID:
-            return (_rightmost_not(ids, readout.token_id),), None
+            return (_rightmost_not(ids, readout.token_id),)
         case ReadoutKind.BEFORE_FIRST_ID:
-            return (_before_first(ids, readout.token_id),), None
-        case ReadoutKind.FIXED_SLOT:
-            return _fixed_slot(ids, readout)
+            return (_before_first(ids, readout.token_id),)
+        case ReadoutKind.EVERY_ID:
+            return _occurrences(ids, readout.token_id)
+        case ReadoutKind.LAST_OF_ID:
+            return _occurrences(ids, readout.token_id)[-1:]
+        case ReadoutKind.FIRST_TOKEN:
+            return (0,)
+        case _:  # the last token, also where it is the appended one
+            return (len(ids) - 1,)
+
+
+def _occurrences(ids: Sequence[int], token_id: int | None) -> tuple[int, ...]:
+    found = tuple(position for position, token in enumerate(ids) if token == token_id)
+    if not found:
+        raise BadConversation(f"the pair holds no token {token_id}, and this model reads its values there")
+    return found
+
+
+def _gate_position(ids: Sequence[int], marker: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the last occurrence of the marker begins; nothing for a model without one."""
+    if not marker:
+        return ()
+    for start in range(len(ids) - len(marker), -1, -1):
+        if tuple(ids[start : start + len(marker)]) == marker:
+            return (start,)
+    raise BadConversation(f"the pair holds no assistant header (ids {list(marker)}), where this model's gate reads")
 
 
 def check_readout(readout: Readout, max_tokens: int) -> None:
@@ -52,7 +95,7 @@ def check_readout(readout: Readout, max_tokens: int) -> None:
     Raises:
         SettingsError: At start-up, naming the manifest's field and what is allowed.
     """
-    if readout.kind is ReadoutKind.LAST_TOKEN:
+    if readout.kind in (ReadoutKind.LAST_TOKEN, ReadoutKind.FIRST_TOKEN):
         return
     if readout.token_id is None:
         raise SettingsError(f"readout.token_id is missing; the kind {readout.kind.value} needs a token id")

@@ -23,6 +23,24 @@ class UserSpecials(StrEnum):
     PARSE = "parse"
 
 
+@dataclass(frozen=True, slots=True)
+class StepMarks:
+    """What is written behind each step of a process model's response, and what stands between steps."""
+
+    mark: str
+    separator: str
+
+    def put(self, response: str) -> str:
+        """The response with its steps marked; one that holds the mark already stays as it is.
+
+        >>> StepMarks("<step>", "\\n").put("One.\\nTwo.")
+        'One.<step>Two.<step>'
+        """
+        if self.mark in response:
+            return response
+        return self.mark.join(response.split(self.separator)) + self.mark
+
+
 class Renders(Protocol):
     """Writes messages out with the model's chat template (`FastTokenizer` does)."""
 
@@ -74,6 +92,7 @@ class Renderer:
         always_disguise: bool = False,
         removed_text: str | None = None,
         max_user_turns: int | None = None,
+        steps: StepMarks | None = None,
     ) -> None:
         """Takes the collaborators and the manifest's wishes.
 
@@ -84,6 +103,7 @@ class Renderer:
             always_disguise: Whether to disguise even where no control string was found in user text.
             removed_text: Removed wherever it stands in a rendering: the BOS text under the policy `strip`.
             max_user_turns: More user turns are refused; None for no limit.
+            steps: How a response's steps are marked; None for models that read none.
         """
         self._template = template
         self._control = control
@@ -91,6 +111,7 @@ class Renderer:
         self._always_disguise = always_disguise and self._escapes
         self._removed_text = removed_text
         self._max_user_turns = max_user_turns
+        self._steps = steps
 
     def open_prompt(self, prompt: tuple[Message, ...]) -> PromptRendering:
         """Checks and renders a prompt up to where the response begins.
@@ -115,10 +136,11 @@ class Renderer:
             BadConversation: If the template refuses the conversation.
         """
         check_text(response, "the response")
-        marked = self._mark(response)
+        escaped = self._mark(response)
+        marked = escaped if self._steps is None else self._steps.put(escaped)
         whole = self._render((*prompt.messages, Message("assistant", marked)))
         response_at = _response_at(whole, prompt.opened, marked)
-        if prompt.is_marked or marked != response or self._always_disguise:
+        if prompt.is_marked or escaped != response or self._always_disguise:
             disguise = self._control.disguise
             return Rendering(disguise(whole), self._control.show(whole), len(disguise(whole[:response_at])), True)
         return Rendering(whole, whole, response_at)

@@ -17,6 +17,7 @@ class BosPolicy(StrEnum):
     NONE = "none"
     DOUBLE = "double"
     STRIP = "strip"
+    TEMPLATE = "template"
 
 
 class EosPolicy(StrEnum):
@@ -89,7 +90,7 @@ def longest_suffix(ids: tuple[int, ...], endings: Collection[tuple[int, ...]]) -
 
 def apply_bos(sections: Sections, bos_id: int | None, policy: BosPolicy) -> Sections:
     """Puts as many BOS in front as the policy says, whatever stands there; a model without BOS gets none."""
-    if bos_id is None:
+    if bos_id is None or policy is BosPolicy.TEMPLATE:
         return sections
     # Counted over all ids: a text may consist of BOS and a response only.
     num_written, num_wanted = _num_leading(sections.ids, bos_id), NUM_BOS[policy]

@@ -12,8 +12,8 @@ from model_store import catalogue
 from model_store.errors import WeightsError, WeightsMismatch
 from model_store.loader import load_model
 from model_store.sources import ModelFiles
-from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
+from service.reward_head import build_head
 from service.scheduling.packing import FrameBuilder
 from service.tokenization.loading import load_encoder
 from service.tokenization.readout import read_positions
@@ -32,7 +32,7 @@ SAMPLE_A += [306, 1371, 366, 29973, 2]
 
 def loaded(folder: Path, entry: str) -> TorchEngine:
     model = load_model(ModelFiles(folder, folder, catalogue.find(entry)), dtype="float32", device="cpu")
-    engine = TorchEngine(model.backbone, LinearHead(model.head_weight), EngineOptions(2048, 2049, num_threads=2))
+    engine = TorchEngine(model.backbone, build_head(model), EngineOptions(2048, 2049, num_threads=2))
     engine.warm_up(lambda words: None)
     return engine
 

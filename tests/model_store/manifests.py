@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from model_store.manifest import (
     Backbone,
+    Gate,
     Golden,
     GoldenPair,
     Head,
+    Layer,
     Limits,
     Manifest,
     Origin,
@@ -21,9 +23,30 @@ MINIMAL = Manifest(name="least", backbone=Backbone(family="llama"))
 
 FULL = Manifest(
     name="everything",
-    backbone=Backbone("mistral", prefix="", aliases=("model.model.",), ignored=("*.inv_freq", "lm_head.weight")),
-    head=Head(weight="v_head.weight", bias="v_head.bias"),
-    readout=Readout(ReadoutKind.FIXED_SLOT, token_id=0, slot=2048),
+    backbone=Backbone(
+        "mistral",
+        prefix="",
+        aliases=("model.model.",),
+        ignored=("*.inv_freq", "lm_head.weight"),
+        expects={"do_x": '"y"'},
+    ),
+    head=Head(
+        kind="gated",
+        weight="regression.weight",
+        bias="regression.bias",
+        objectives=("help", "safety"),
+        gate=Gate(
+            (Layer("gate.0.weight", "gate.0.bias", 16, "gate_size", "relu", "gate.1"), Layer("gate.2.weight")),
+            temperature=10.0,
+            temperature_key="gate_temperature",
+            scale="gate.scale",
+        ),
+        transform="transform",
+        quantiles=3,
+        quantiles_key="num_quantiles",
+        norm="normalizer",
+    ),
+    readout=Readout(ReadoutKind.FIXED_SLOT, token_id=0, slot=2048, gate_marker=(1, 2)),
     template=Template(
         jinja='{% for m in messages %}\n\t"{{ m }}" \\n\r\n{% endfor %}\n\'\'\'"""',
         cut_after=("[/INST]", "<|im_start|>assistant\n"),
@@ -31,9 +54,11 @@ FULL = Manifest(
         bos="double",
         eos="append",
         max_user_turns=1,
+        step_mark="<step>",
+        step_separator="\n",
     ),
     limits=Limits(max_tokens=2048, truncation_side="left"),
-    output=Output(kind="affine", scale=0.5, shift=-1e-30),
+    output=Output(kind="standardized", lower_is_better=True),
     golden=Golden(
         pairs=(
             GoldenPair("hello", (Turn("system", "Be\nkind."), Turn("user", "Hello?")), "Hi!", -3.4342, "notebook"),
@@ -55,4 +80,25 @@ FULL = Manifest(
     notes={"held-out accuracy": "0.9", "recipe": "line one\nline two\n"},
     guesses=("a guess (sure)",),
 )
-"""No field has its default."""
+"""Every field that the others allow is set; the rest is in `PROCESS` and `AFFINE`."""
+
+PROCESS = Manifest(
+    name="process",
+    backbone=Backbone("qwen2"),
+    head=Head(
+        kind="mlp",
+        layers=(Layer("score.0.weight", "score.0.bias", activation="relu"), Layer("score.2.weight", outputs=2)),
+        objectives=("bad", "good"),
+    ),
+    readout=Readout(ReadoutKind.EVERY_ID, token_key="step_token_id"),
+    output=Output(kind="probability", index=1, steps="min"),
+)
+
+AFFINE = Manifest(name="affine", backbone=Backbone("llama"), output=Output(kind="affine", scale=0.5, shift=-1e-30))
+
+WEIGHTED = Manifest(
+    name="weighted",
+    backbone=Backbone("llama"),
+    head=Head(kind="vocabulary", weight="lm_head.weight", rows=(0, 7)),
+    output=Output(kind="weighted_sum", weights=(0.25, -1.0)),
+)

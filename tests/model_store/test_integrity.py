@@ -181,7 +181,9 @@ def other_than(value: Any) -> Any:
     if isinstance(value, ReadoutKind):
         return ReadoutKind.LAST_TOKEN
     if isinstance(value, dict | tuple):
-        return type(value)()
+        return type(value)() if value else type(value)((1,)) if isinstance(value, tuple) else {"new": "1"}
+    if value is None:
+        return 1
     return value + "x" if isinstance(value, str) else not value if isinstance(value, bool) else value * 2 + 1
 
 

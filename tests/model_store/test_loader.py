@@ -61,7 +61,7 @@ def test_a_loaded_backbone_gives_the_hidden_states_of_transformers_own_loader(
     with torch.no_grad():
         expected = reference.model(input_ids=ids, use_cache=False).last_hidden_state
     assert torch.equal(hidden_states(loaded, ids), expected)
-    assert torch.equal(loaded.head_weight.to(reference.dtype), reference.score.weight)
+    assert torch.equal(loaded.head["score.weight"].to(reference.dtype), reference.score.weight)
 
 
 @pytest.mark.parametrize("variant", ["llama", "mistral-window", "qwen2", "qwen3"])
@@ -75,7 +75,9 @@ def test_the_head_on_the_last_token_gives_the_logits_of_transformers(variant: st
     with torch.no_grad():
         expected = reference(input_ids=ids).logits
     # As transformers does: the head on all rows, then the last; one row alone is another kernel.
-    scores = torch.nn.functional.linear(hidden_states(loaded, ids), loaded.head_weight, loaded.head_bias)
+    scores = torch.nn.functional.linear(
+        hidden_states(loaded, ids), loaded.head["score.weight"], loaded.head.get("score.bias")
+    )
     assert torch.equal(scores[:, -1], expected)
 
 
@@ -106,9 +108,9 @@ def test_the_head_is_fp32_in_every_dtype(folder: Path) -> None:
 
     loaded = load(guessed(folder), "bfloat16")
 
-    assert loaded.head_weight.dtype == torch.float32
-    assert torch.equal(loaded.head_weight, stored)
-    assert loaded.head_bias is None
+    assert loaded.head["score.weight"].dtype == torch.float32
+    assert torch.equal(loaded.head["score.weight"], stored)
+    assert "score.bias" not in loaded.head
 
 
 def test_a_head_with_a_bias_keeps_it(spoilt: ModelFiles) -> None:
@@ -116,8 +118,7 @@ def test_a_head_with_a_bias_keeps_it(spoilt: ModelFiles) -> None:
 
     loaded = load(guessed(spoilt.folder))
 
-    assert loaded.head_bias is not None
-    assert loaded.head_bias.tolist() == [0.25]
+    assert loaded.head["score.bias"].tolist() == [0.25]
 
 
 def test_the_attention_is_the_one_asked_for(folder: Path) -> None:

@@ -16,7 +16,7 @@ from model_store.manifest import Golden, GoldenPair, Manifest, Output, Readout, 
 from model_store.manifest_rules import check_manifest
 from model_store.manifest_toml import parse_manifest, read_manifest, render_manifest
 from model_store.toml_writer import write_toml
-from tests.model_store.manifests import FULL, MINIMAL
+from tests.model_store.manifests import AFFINE, FULL, MINIMAL, PROCESS, WEIGHTED
 
 
 def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -31,11 +31,14 @@ def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def test_the_full_manifest_has_no_field_at_its_default() -> None:
-    # `head.kind` has one allowed value so far.
-    assert [path for path, value, default in fields_of(FULL) if value == default] == ["head.kind"]
+    unset = {path for path, value, default in fields_of(FULL) if value == default}
+    for other in (AFFINE, PROCESS, WEIGHTED):
+        unset -= {path for path, value, default in fields_of(other) if value != default}
+
+    assert unset == set()
 
 
-@pytest.mark.parametrize("manifest", [FULL, MINIMAL], ids=["full", "minimal"])
+@pytest.mark.parametrize("manifest", [FULL, MINIMAL, PROCESS, AFFINE, WEIGHTED], ids=lambda manifest: manifest.name)
 def test_what_is_rendered_parses_back_equal(manifest: Manifest) -> None:
     assert parse_manifest(render_manifest(manifest), "there") == manifest
 
@@ -132,7 +135,7 @@ def test_a_text_that_is_no_manifest_is_refused_by_file_and_key(text: str, words:
         ('name = "a b"\n[backbone]\nfamily = "llama"', "name is 'a b'; allowed: letters, digits"),
         (least(top='dtype = "float16"'), "dtype is 'float16'; allowed: 'float32', 'bfloat16'"),
         (least().replace("llama", "gpt2"), "backbone.family is 'gpt2'; allowed: 'llama', 'mistral', "),
-        (least('[head]\nkind = "mlp"'), "head.kind is 'mlp'; allowed: 'linear'"),
+        (least('[head]\nkind = "tree"'), "head.kind is 'tree'; allowed: 'linear', 'mlp', 'vocabulary', 'gated'"),
         (least('[readout]\nkind = "rightmost_not_id"'), "readout.token_id is missing; readout.kind"),
         (least('[readout]\nkind = "before_first_id"'), "readout.token_id is missing; readout.kind"),
         (least("[readout]\ntoken_id = 3"), "readout.token_id is 3; readout.kind 'last_token' takes none"),
@@ -154,7 +157,7 @@ def test_a_text_that_is_no_manifest_is_refused_by_file_and_key(text: str, words:
         (least("[template]\nmax_user_turns = 0"), "template.max_user_turns is 0; allowed: 1 and up"),
         (least("[limits]\nmax_tokens = 0"), "limits.max_tokens is 0; allowed: 1 and up"),
         (least('[limits]\ntruncation_side = "both"'), "limits.truncation_side is 'both'; allowed: 'none', "),
-        (least('[output]\nkind = "sigmoid"'), "output.kind is 'sigmoid'; allowed: 'raw', 'affine'"),
+        (least('[output]\nkind = "softmax"'), "output.kind is 'softmax'; allowed: 'raw', 'affine'"),
         (least("[output]\nscale = 2"), "output.scale and shift are 2.0 and 0.0; output.kind 'raw' takes 1 and 0"),
         (least('[output]\nkind = "affine"\nscale = 0'), "output.scale is 0.0; allowed: finite and not 0"),
         (least('[output]\nkind = "affine"\nscale = nan'), "output.scale is nan; allowed: finite and not 0"),
@@ -221,10 +224,17 @@ def test_every_field_that_may_be_none_is_none_by_default() -> None:
 
     assert {path for path, _ in hints} == {
         "head.bias",
+        "head.gate.temperature_key",
+        "head.gate.scale",
+        "head.transform",
+        "head.quantiles_key",
+        "head.norm",
         "readout.token_id",
+        "readout.token_key",
         "readout.slot",
         "template.jinja",
         "template.max_user_turns",
+        "template.step_mark",
         "limits.max_tokens",
         "origin.repository",
         "origin.revision",
