@@ -63,7 +63,7 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = _head(on_disk.weights)
-    engine = EngineThread(_engine(on_disk, head, settings, device))
+    engine = EngineThread(_engine(on_disk, head, settings, device), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     card = _card(on_disk, settings, engine.info(), head.description)
     model = _assemble(card, encoder, engine, on_disk.manifest, settings, observer)

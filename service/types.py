@@ -266,10 +266,15 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether a model can score now, and if not, why not (in words for the body of `/readyz`)."""
+    """Whether a model can score now, and if not, why not (in words for the body of `/readyz`).
+
+    Attributes:
+        is_final: Whether it will never be ready again, so that only a new process helps.
+    """
 
     is_ready: bool
     reason: str = ""
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import SettingsError
-from service.settings import MASK, Settings, is_loopback, load_settings
+from service.settings import MASK, Settings, is_loopback
+from service.settings_loading import load_settings
 from service.types import Truncation
 
 

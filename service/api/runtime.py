@@ -67,7 +67,8 @@ class Runtime:
         """Ready when every model is; else the reasons of those that are not."""
         healths = {name: model.health() for name, model in self.models.items()}
         reasons = [f"{name}: {health.reason}" for name, health in healths.items() if not health.is_ready]
-        return Health(not reasons, "; ".join(reasons))
+        is_final = any(health.is_final for health in healths.values())
+        return Health(not reasons, "; ".join(reasons), is_final)
 
 
 BuildRuntime = Callable[[Settings, Observer, Progress], AbstractAsyncContextManager[Runtime]]
@@ -83,22 +84,38 @@ class Startup:
         self._maybe_runtime: Runtime | None = None
         self._reason = "starting"
         self._is_over = asyncio.Event()
+        self._is_draining = False
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are models to close."""
+        return self._maybe_runtime is not None
 
     def runtime(self) -> Runtime:
         """Returns the runtime.
 
         Raises:
-            ModelNotReady: If it is still being built, could not be built, or is being closed.
+            ModelNotReady: If it is still being built, could not be built, or is being drained or closed.
         """
-        if self._maybe_runtime is None:
+        if self._maybe_runtime is None or self._is_draining:
             raise ModelNotReady(self._reason)
         return self._maybe_runtime
 
     def health(self) -> Health:
         """Whether every model can score now, and if not, why not."""
-        if self._maybe_runtime is None:
+        if self._maybe_runtime is None or self._is_draining:
             return Health(False, self._reason)
         return self._maybe_runtime.health()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stops admission now; what was admitted has `grace_s` seconds, then it is answered with `cancelled`."""
+        if self._maybe_runtime is None:
+            return
+        self._is_draining = True
+        self._reason = "shutting down"
+        await asyncio.sleep(grace_s)
+        for model in self._maybe_runtime.models.values():
+            model.cancel_all()
 
     def tell(self, progress: str) -> None:
         """Takes note of what start-up is doing, for `/readyz`; safe from any thread."""

@@ -9,6 +9,7 @@ is free, so that what arrives meanwhile still gets in. There is no batching dela
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from service.scheduling.jobs import Job, JobId, group_of
 from service.scheduling.packing import PackedFrame, PackedJob, halves
 from service.scheduling.waiting_line import WaitingLine
 from service.types import EncodedPair, Reward
+
+_logger = logging.getLogger(__name__)
 
 FRAMES_AHEAD = 2
 """Frames in the engine thread at once: the one that runs and the one packed while it runs."""
@@ -62,11 +65,17 @@ class Dispatcher:
         self._on_frame = on_frame
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._refusal: RewardServiceError | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether an enqueued pair would be answered."""
         return self._task is not None and not self._task.done() and self._engine.is_alive
+
+    @property
+    def ended_because(self) -> str:
+        """Why no enqueued pair would be answered with a reward; empty while one would."""
+        return "" if self.is_alive else self._engine.ended_because or "the dispatcher has ended"
 
     @property
     def num_waiting_pairs(self) -> int:
@@ -87,6 +96,9 @@ class Dispatcher:
 
         A pair whose finished score is kept is answered at once, one that is in flight for someone else with it.
         """
+        if self._refusal is not None:
+            ticket.replies.put_nowait(Reply(index, self._refusal))
+            return
         key = pair_key(pair, ticket.explain)
         kept = self._cache.get(key)
         if kept is not None:
@@ -107,9 +119,18 @@ class Dispatcher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self.cancel_all()
+
+    def cancel_all(self) -> None:
+        """Answers everyone with `cancelled` now, those too whose frame is running. May be called more than once."""
+        self._answer_all(Cancelled("the server is shutting down; this pair was not scored"))
+
+    def _answer_all(self, error: RewardServiceError) -> None:
+        """The end: everyone in line and everyone who comes later gets this error."""
+        self._refusal = self._refusal or error
         for job_id in self._ledger.all_jobs():
             self._line.remove(job_id)
-            self._settle(job_id, Cancelled("the server is shutting down; this pair was not scored"))
+            self._settle(job_id, error)
 
     def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
         return Job(
@@ -123,13 +144,17 @@ class Dispatcher:
         )
 
     async def _take_frames(self) -> None:
-        """Keeps the engine busy until cancelled."""
+        """Keeps the engine busy until cancelled, or until there is no engine; nobody is left without a reply."""
         running: deque[asyncio.Task[None]] = deque()
         try:
-            while True:
+            while self._engine.is_alive:
                 while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
                     running.append(asyncio.create_task(self._run(packed)))
                 await self._wait_for_change(running)
+            self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
+        except Exception as error:  # a fault of ours: without this, everyone would wait for their deadline
+            _logger.exception("the dispatcher failed; nothing will be scored again")
+            self._answer_all(EngineFailure(f"the dispatcher failed: {type(error).__name__}: {error}"))
         finally:
             await asyncio.gather(*running, return_exceptions=True)
 
@@ -162,19 +187,26 @@ class Dispatcher:
     async def _run(self, packed: PackedFrame) -> None:
         """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
         taken_s = self._clock()
-        outcomes = await self._timed_rewards(packed)
-        if isinstance(outcomes, OutOfMemory) and len(packed.jobs) > 1:
-            for half in halves(packed):
-                self._answer(half, await self._timed_rewards(half), taken_s)
-        else:
-            self._answer(packed, outcomes, taken_s)
+        try:
+            outcomes = await self._reported_rewards(packed)
+            if isinstance(outcomes, OutOfMemory) and len(packed.jobs) > 1:
+                for half in halves(packed):
+                    self._answer(half, await self._reported_rewards(half), taken_s)
+            else:
+                self._answer(packed, outcomes, taken_s)
+        except Exception as error:  # of what came back, or of ours: an answered pair is not in the ledger any more
+            _logger.exception("a frame's outcome could not be used")
+            self._answer(packed, EngineFailure(f"the frame failed: {type(error).__name__}: {error}"), taken_s)
 
-    async def _timed_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
-        """What the engine says of a frame, reported to whoever watches frames."""
+    async def _reported_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
+        """What the engine says of a frame, told to whoever watches frames; one that fails costs nobody a score."""
         started_s = self._clock()
         outcomes = await self._rewards(packed)
         code = outcomes.code if isinstance(outcomes, RewardServiceError) else "ok"
-        self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+        try:
+            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+        except Exception:
+            _logger.exception("an observer failed on a frame")
         return outcomes
 
     def _answer(self, packed: PackedFrame, outcomes: tuple[Reward, ...] | RewardServiceError, taken_s: float) -> None:
@@ -188,9 +220,14 @@ class Dispatcher:
 
     async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError:
         try:
-            return await self._engine.run(packed.frame)
+            rewards = await self._engine.run(packed.frame)
+            if len(rewards) == len(packed.jobs):
+                return rewards
+            return EngineFailure(f"the engine gave {len(rewards)} rewards for {len(packed.jobs)} pairs")
         except RewardServiceError as error:
             return error
+        except MemoryError:
+            return OutOfMemory(f"the machine has no memory for a frame of {packed.frame.num_tokens} tokens")
         except Exception as error:  # the edge of the engine: whatever it is, nobody may be left without a reply
             return EngineFailure(f"the engine failed: {type(error).__name__}: {error}")
 

@@ -73,7 +73,7 @@ class LoadedModel:
     def health(self) -> Health:
         """Ready once the golden pairs agreed and while the engine thread lives."""
         if not self._parts.dispatcher.is_alive:
-            return Health(False, "the engine thread is not running")
+            return Health(False, f"the engine thread is not running: {self._parts.dispatcher.ended_because}", True)
         return Health(not self._not_ready_because, self._not_ready_because)
 
     async def start(self) -> None:
@@ -98,6 +98,10 @@ class LoadedModel:
         stream = self._admit([pair.conversation for pair in self._golden], ScoreOptions(dialect="verify"))
         outcomes = {outcome.index: outcome async for outcome in stream}
         return [_check(pair, outcomes[index]) for index, pair in enumerate(self._golden)]
+
+    def cancel_all(self) -> None:
+        """Answers everyone who waits with `cancelled` now: the time to shut down in is over."""
+        self._parts.dispatcher.cancel_all()
 
     async def close(self) -> None:
         """Answers who waits, then frees engine and tokenizers."""

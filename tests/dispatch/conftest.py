@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -80,18 +81,26 @@ async def open_counter(
     max_tokens: int = 200,
     cache_pairs: int = 0,
     engine: FakeEngine | None = None,
+    max_forward_s: float | None = None,
+    on_frame: Callable[[FrameReport], None] = lambda report: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Counter]:
     """A running dispatcher, closed at the end."""
     engine = engine or FakeEngine(max_frame_tokens=max_tokens, on_run=on_run)
     reports: list[FrameReport] = []
-    dispatcher = Dispatcher(
-        EngineThread(engine), FrameLimits(max_tokens), cache=ScoreCache(cache_pairs), on_frame=reports.append
-    )
+
+    def note(report: FrameReport) -> None:
+        reports.append(report)
+        on_frame(report)
+
+    thread = EngineThread(engine, max_forward_s)
+    dispatcher = Dispatcher(thread, FrameLimits(max_tokens), cache=ScoreCache(cache_pairs), on_frame=note, clock=clock)
     dispatcher.start()
     try:
         yield Counter(engine, dispatcher, reports)
     finally:
         await dispatcher.close()
+        await thread.close()
 
 
 @pytest.fixture

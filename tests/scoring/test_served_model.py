@@ -258,3 +258,34 @@ async def test_preview_encodes_without_scoring():
         assert good.ids == (1, 1, 1, 1, 1, 2)
         assert isinstance(bad, TooLong)
         assert len(parts.engine._engine.frames) == ran
+
+
+async def test_a_dead_engine_is_told_at_once_and_for_good():
+    def die(frame):
+        if 9 in frame.token_ids:
+            raise SystemExit(1)
+
+    async with serving(on_run=die) as (model, parts):
+        (killer,) = await collect(model, [ids(9)])
+        health = model.health()
+
+        assert killer.error.code == "engine_failure"
+        assert (health.is_ready, health.is_final) == (False, True)
+        assert "SystemExit" in health.reason
+        with pytest.raises(ModelNotReady, match="the engine thread is not running"):
+            await model.submit([ids(1)], ScoreOptions())
+        assert parts.admission.num_pairs == parts.admission.num_tokens == 0
+
+
+async def test_what_waits_can_be_cancelled_at_once_and_its_room_comes_back():
+    gate = Gate()
+    async with serving(on_run=gate) as (model, parts):
+        gate.shut()
+        stream = await model.submit([ids(1), ids(2)], ScoreOptions())
+        await gate.wait_until_entered()
+        model.cancel_all()
+        outcomes = [outcome async for outcome in stream]
+        gate.open()
+
+        assert [outcome.error.code for outcome in outcomes] == ["cancelled", "cancelled"]
+        assert parts.admission.num_pairs == parts.admission.num_tokens == 0
