@@ -22,7 +22,7 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_num_threads, resolve_device
 from service.engine.heads import LinearHead
-from service.engine.protocol import Progress
+from service.engine.protocol import Engine, Progress
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
@@ -50,8 +50,16 @@ class _OnDisk:
         return self.files.manifest
 
 
-async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
+async def load_served_model(
+    reference: str,
+    settings: Settings,
+    observer: Observer,
+    progress: Progress,
+    wrap_engine: Callable[[Engine], Engine] = lambda engine: engine,
+) -> LoadedModel:
     """Loads one model and returns it started: golden pairs scored, ready or saying why not.
+
+    `wrap_engine` may put something between the engine and those who call it, such as injected faults.
 
     Raises:
         ModelStoreError: If files or weights are not as they should be.
@@ -63,7 +71,7 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = _head(on_disk.weights)
-    engine = EngineThread(_engine(on_disk, head, settings, device), settings.max_forward_s)
+    engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device)), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     card = _card(on_disk, settings, engine.info(), head.description)
     model = _assemble(card, encoder, engine, on_disk.manifest, settings, observer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -27,6 +28,12 @@ ENV_PREFIX: Final = "REWARD_SERVER_"
 
 MASK: Final = "***"
 """What a secret looks like wherever it is shown."""
+
+
+HASHED_KEY_PREFIX: Final = "sha256:"
+"""What a key that is configured by its SHA-256 begins with."""
+
+_HASHED_KEY: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 def _split(value: object) -> object:
@@ -79,7 +86,11 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 lets the system choose.")
     allow_unauthenticated: bool = Field(False, description="Serve everyone who can reach the address, without a key.")
-    api_keys: SecretList = Field((), description="Keys callers may show (Bearer or ?key=). Empty: no key is asked for.")
+    api_keys: SecretList = Field(
+        (),
+        description="Keys callers may show (Bearer or ?key=), in clear or as sha256: and "
+        "the 64 hex digits of their SHA-256. Empty: no key is asked for.",
+    )
     tls_certfile: Path | None = Field(
         None, description="PEM file of the certificate chain to serve HTTPS with; None serves plain HTTP."
     )
@@ -130,6 +141,13 @@ class Settings(BaseSettings):
     )
     max_queue_pairs: int = Field(
         65_536, ge=1, description="Most pairs waiting for the engine; beyond it requests get 503."
+    )
+    park_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds a bulk request (trainers' routes) waits for room in a full queue before it gets 503; as "
+        "much as the queue holds may wait so. Keep it under callers' own time-outs. 0 refuses at once.",
     )
     score_cache_pairs: int = Field(
         0,
@@ -190,6 +208,9 @@ class Settings(BaseSettings):
     def _keys_hold_text(self) -> Settings:
         if not all(key.get_secret_value().strip() for key in self.api_keys):
             raise ValueError("api_keys: a key is empty; every key needs at least one character")
+        for key in self.secrets():
+            if key.startswith(HASHED_KEY_PREFIX) and not _HASHED_KEY.fullmatch(key):
+                raise ValueError("api_keys: a key begins with sha256: but 64 hex digits do not follow; allowed: those")
         return self
 
     @model_validator(mode="after")

@@ -21,7 +21,8 @@ from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
 from service.api.dialects import cohere, native, openrlhf, sglang, shared_paths, slime, tei, vllm
 from service.api.error_mapping import handle_error
-from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
+from service.api.keys import ApiKey
+from service.api.middleware import BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
 from service.api.runtime import BuildRuntime, Startup
 from service.errors import RewardServiceError

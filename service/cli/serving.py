@@ -6,6 +6,7 @@ The worker's half is imported by the worker alone, after the fork: the superviso
 from __future__ import annotations
 
 import gc
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,8 @@ def run_server(settings: Settings, build: BuildRuntime | None = None) -> int:
         build: Builds the runtime instead of `service.runtime.build_runtime`; it may not be importable without torch.
     """
     configure_logging(settings.log_level, sys.stderr)
+    for told in (signal.SIGTERM, signal.SIGINT):  # until whoever serves has handlers of its own
+        signal.signal(told, lambda number, frame: sys.exit(0))
     listener = listen(settings)
     click.echo(
         f"reward-server listening on {url_of(listener, settings)}, loading {', '.join(settings.models)}", err=True

@@ -76,7 +76,7 @@ class Supervisor:
         """Starts the worker, and again when it dies; returns the exit status once it was told to stop or gave up."""
         for told in _TOLD_TO_STOP:
             signal.signal(told, self._stop)
-        while True:
+        while not self._is_stopping:
             started_s = time.monotonic()
             status, was_ready = self._run_worker()
             lived_s = time.monotonic() - started_s
@@ -94,8 +94,7 @@ class Supervisor:
                 return CANNOT_SERVE
             _logger.error("the worker %s after %.1f s; starting it again in %.1f s", describe(status), lived_s, wait_s)
             self._sleep(wait_s)
-            if self._is_stopping:
-                return 0
+        return 0
 
     def _run_worker(self) -> tuple[int, bool]:
         """One worker's life: its exit status, or minus the signal that killed it, and whether it was ever ready."""

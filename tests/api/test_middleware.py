@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -96,6 +97,20 @@ async def test_a_key_may_stand_in_the_header_or_the_query(query: str, header: by
         reply = await client.get(f"/v1/models{query}", headers=[(b"Authorization", header)] if header else [])
 
     assert reply.status_code == status
+
+
+@pytest.mark.parametrize(("key", "status"), [("right", 200), ("wrong", 401)])
+@pytest.mark.parametrize("shape", [str.lower, str.upper], ids=["lower", "upper"])
+async def test_a_key_may_be_configured_by_its_hash(key: str, status: int, shape: Callable[[str], str]) -> None:
+    digest = hashlib.sha256(b"right").hexdigest()
+    app = create_app(settings(api_keys=[f"sha256:{shape(digest)}", "other"]), building(FakeServedModel()))
+    async with serving(app) as client:
+        by_header = await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+        by_query = await client.get(f"/v1/models?key={key}")
+        by_hash = await client.get("/v1/models", headers={"Authorization": f"Bearer sha256:{digest}"})
+
+    assert (by_header.status_code, by_query.status_code) == (status, status)
+    assert by_hash.status_code == 401  # whoever reads the configuration does not hold a key
 
 
 async def test_a_wrong_key_learns_nothing_about_routes() -> None:
