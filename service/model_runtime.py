@@ -194,7 +194,13 @@ def _assemble(
         engine=engine,
     )
     dtype = card.engine.numeric_mode["dtype"]
-    return LoadedModel(card, parts, _golden(manifest, dtype), default_timeout_s=settings.default_timeout_s)
+    return LoadedModel(
+        card,
+        parts,
+        _golden(manifest, dtype),
+        default_timeout_s=settings.default_timeout_s,
+        park_s=settings.park_s,
+    )
 
 
 def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameReport], None]:

@@ -203,6 +203,7 @@ class ScoreOptions:
         explain: Also return the values of every response token (`Reward.token_values`).
         run_id: The caller's tag for telemetry, from `X-Run-Id` or `?run=`.
         dialect: Which wire protocol the request came in by, for metrics.
+        client: Who asks, for fair shares: told apart by key, else by address.
     """
 
     truncation: Truncation = Truncation.ERROR
@@ -211,6 +212,7 @@ class ScoreOptions:
     explain: bool = False
     run_id: str = ""
     dialect: str = "native"
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ async def get_caller(request: Request) -> Caller:
         observer=runtime.observer,
         default_timeout_s=runtime.settings.default_timeout_s,
         logs_text=runtime.settings.log_text,
+        client=request.state.caller,
     )
 
 

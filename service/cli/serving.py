@@ -82,7 +82,7 @@ def run_worker(
         server.should_exit = True
 
     app = create_app(settings, announced, observers=(LogObserver(),), on_startup_failure=fail)
-    server = Server(app, settings)
+    server = Server(app, app.state.startup, settings)
     allow_many_connections()
     stop_on_signals(server)
     with listener:

@@ -16,10 +16,10 @@ import resource
 import signal
 import socket
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
 
 from service.api.runtime import Startup
 from service.cli.listener import BACKLOG
@@ -44,9 +44,9 @@ BLOCKED_LOOP_S: Final = 60.0
 class Server(uvicorn.Server):
     """uvicorn's server, which drains by our rules and leaves when an engine is lost."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: Callable[..., Any], startup: Startup, settings: Settings) -> None:
         super().__init__(uvicorn_config(app, settings))
-        self._startup: Startup = app.state.startup
+        self._startup = startup
         self._settings = settings
         self.has_lost_engine = False
 
@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
             drain.cancel()
 
 
-def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: Callable[..., Any], settings: Settings) -> uvicorn.Config:
     """What uvicorn is told: no access log (ours has the request's id and no key), no websockets, TLS if asked for."""
     password = settings.tls_keyfile_password
     return uvicorn.Config(

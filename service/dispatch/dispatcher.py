@@ -112,7 +112,7 @@ class Dispatcher:
     def close_ticket(self, ticket: Ticket) -> None:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
         for job_id in self._ledger.leave(ticket):
-            self._line.remove(job_id)
+            self._line.drop(job_id)
 
     async def close(self) -> None:
         """Ends the task and answers everyone still waiting with `cancelled`."""
@@ -129,7 +129,7 @@ class Dispatcher:
         """The end: everyone in line and everyone who comes later gets this error."""
         self._refusal = self._refusal or error
         for job_id in self._ledger.all_jobs():
-            self._line.remove(job_id)
+            self._line.drop(job_id)
             self._settle(job_id, error)
 
     def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
@@ -141,6 +141,7 @@ class Dispatcher:
             deadline_s=ticket.deadline_s,
             group=group_of(pair),
             explain=ticket.explain,
+            client=ticket.client,
         )
 
     async def _take_frames(self) -> None:

@@ -24,6 +24,7 @@ class Job:
             collision costs nothing but a little sharing.
         deadline_s: When nobody waits for the answer any more.
         explain: Read every response token, too.
+        client: Whose work it is; clients of one class take turns.
     """
 
     job_id: JobId
@@ -33,6 +34,7 @@ class Job:
     deadline_s: float
     group: int
     explain: bool = False
+    client: str = ""
 
     @property
     def num_tokens(self) -> int:
