@@ -7,6 +7,7 @@ counts bytes while they arrive. None of them knows a route's meaning or a body's
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -20,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_mapping import error_response, route_of
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, SlowBody
 from service.observability.events import RequestFinished
 from service.observability.observers import Observer
 
@@ -107,11 +108,15 @@ class UnexpectedErrors:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: at once where the length is told, else as soon as too much has arrived."""
+    """Refuses bodies over the limit: at once where the length is told, else as soon as too much has arrived.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    A body that has not arrived whole in time is refused too: half a body would hold its connection for ever.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -124,10 +129,21 @@ class BodyLimit:
             await error_response(error, scope)(scope, receive, send)
             return
         num_bytes = 0
+        is_whole = False
+        ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
 
         async def counting_receive() -> Message:
-            nonlocal num_bytes
-            message = await receive()
+            nonlocal num_bytes, is_whole
+            if is_whole:  # what comes now is only that the caller leaves
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends_at_s) as bound:
+                    message = await receive()
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                raise SlowBody(f"{num_bytes} bytes of the body came in {self._timeout_s:g} s; allowed: all") from None
+            is_whole = not message.get("more_body", False)
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_body_bytes:
                 raise self._too_large(f"more than {self._max_body_bytes} bytes")

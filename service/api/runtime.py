@@ -7,6 +7,7 @@ Neither knows FastAPI or torch: the composition root builds a `Runtime`, tests b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -79,8 +80,11 @@ progress. It runs on the event loop: whatever blocks (loading weights, warming u
 class Startup:
     """Builds the runtime behind an open socket, holds it while the server lives, closes it at the end."""
 
-    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(self, on_failure: Callable[[Exception], None], wait_s: float = 0.0) -> None:
+        """`wait_s`: how long requests wait for a runtime that is being built, instead of being refused at once."""
         self._on_failure = on_failure
+        self._wait_s = wait_s
+        self._has_begun = asyncio.Event()
         self._maybe_runtime: Runtime | None = None
         self._reason = "starting"
         self._is_over = asyncio.Event()
@@ -100,6 +104,17 @@ class Startup:
         if self._maybe_runtime is None or self._is_draining:
             raise ModelNotReady(self._reason)
         return self._maybe_runtime
+
+    async def runtime_soon(self) -> Runtime:
+        """Returns the runtime, waiting for it while it is being built, if requests are to wait.
+
+        Raises:
+            ModelNotReady: As `runtime` does, once the wait is over.
+        """
+        if self._wait_s and self._maybe_runtime is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_begun.wait(), self._wait_s)
+        return self.runtime()
 
     def health(self) -> Health:
         """Whether every model can score now, and if not, why not."""
@@ -138,6 +153,7 @@ class Startup:
         try:
             async with build() as runtime:
                 self._maybe_runtime = runtime
+                self._has_begun.set()
                 await self._is_over.wait()
                 self._withdraw("shutting down")
         except Exception as error:
@@ -151,3 +167,4 @@ class Startup:
     def _withdraw(self, reason: str) -> None:
         self._maybe_runtime = None
         self._reason = reason
+        self._has_begun.set()

@@ -29,6 +29,7 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _give_up_on_dead_peers(listener, settings.default_timeout_s)
     try:
         listener.bind((host.strip("[]"), port))
     except OSError as error:
@@ -38,6 +39,13 @@ def listen(settings: Settings) -> socket.socket:
         ) from error
     listener.listen(BACKLOG)
     return listener
+
+
+def _give_up_on_dead_peers(listener: socket.socket, after_s: float) -> None:
+    """Has the kernel break connections, which inherit this, whose peer is gone or has stopped reading its reply."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(after_s * 1000))
 
 
 def url_of(listener: socket.socket, settings: Settings) -> str:

@@ -40,21 +40,31 @@ def run_server(settings: Settings, build: BuildRuntime | None = None) -> int:
         f"reward-server listening on {url_of(listener, settings)}, loading {', '.join(settings.models)}", err=True
     )
 
-    def worker(tell_ready: Callable[[], None]) -> int:
-        return run_worker(settings, listener, tell_ready, build)
+    def worker(tell_ready: Callable[[], None], is_restart: bool) -> int:
+        return run_worker(settings, listener, tell_ready, settings.park_s if is_restart else 0.0, build)
 
     if settings.supervise:
         return Supervisor(worker, listener).run()
-    status = worker(lambda: None)
+    status = worker(lambda: None, False)
     if status == ENGINE_LOST:
         leave(status)
     return status
 
 
 def run_worker(
-    settings: Settings, listener: socket.socket, tell_ready: Callable[[], None], build: BuildRuntime | None = None
+    settings: Settings,
+    listener: socket.socket,
+    tell_ready: Callable[[], None],
+    startup_wait_s: float,
+    build: BuildRuntime | None = None,
 ) -> int:
-    """Serves on an open socket until told to stop; returns the exit status."""
+    """Serves on an open socket until told to stop; returns the exit status.
+
+    Args:
+        tell_ready: Called once the models are loaded.
+        startup_wait_s: How long requests wait for the models, instead of being refused at once.
+        build: As in `run_server`.
+    """
     from service.api.app import create_app
     from service.cli.worker import Server, allow_many_connections, stop_on_signals
     from service.observability.logs import LogObserver
@@ -81,7 +91,13 @@ def run_worker(
         click.echo(f"reward-server: cannot serve: {error}", err=True)
         server.should_exit = True
 
-    app = create_app(settings, announced, observers=(LogObserver(),), on_startup_failure=fail)
+    app = create_app(
+        settings,
+        announced,
+        observers=(LogObserver(),),
+        on_startup_failure=fail,
+        startup_wait_s=startup_wait_s,
+    )
     server = Server(app, app.state.startup, settings)
     allow_many_connections()
     stop_on_signals(server)

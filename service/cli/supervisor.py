@@ -32,8 +32,9 @@ CANNOT_SERVE: Final = 1
 
 _TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
-Worker = Callable[[Callable[[], None]], int]
-"""Serves until told to stop; calls its argument once it can score; returns its exit status."""
+Worker = Callable[[Callable[[], None], bool], int]
+"""Serves until told to stop; calls its first argument once it can score; returns its exit status. The second says
+whether it takes the place of one that died, so that callers are waiting."""
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Supervisor:
         self._policy = RestartPolicy() if policy is None else policy
         self._pid = 0
         self._is_stopping = False
+        self._num_starts = 0
 
     def run(self) -> int:
         """Starts the worker, and again when it dies; returns the exit status once it was told to stop or gave up."""
@@ -99,6 +101,7 @@ class Supervisor:
     def _run_worker(self) -> tuple[int, bool]:
         """One worker's life: its exit status, or minus the signal that killed it, and whether it was ever ready."""
         ours, theirs = socket.socketpair()
+        self._num_starts += 1
         # Between fork and the child's own handlers a signal would meet the parent's handler in the child, and be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD_TO_STOP)
         pid = os.fork()
@@ -124,7 +127,7 @@ class Supervisor:
                 signal.signal(told, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
             threading.Thread(target=_end_with_parent, args=(line,), name="parent watch", daemon=True).start()
-            status = self._worker(lambda: line.sendall(b"r"))
+            status = self._worker(lambda: line.sendall(b"r"), self._num_starts > 1)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else CANNOT_SERVE
         except BaseException:

@@ -217,6 +217,25 @@ async def test_a_length_that_lies_does_not_get_past_the_limit() -> None:
     assert connection.status == 413
 
 
+async def test_half_a_body_is_refused_after_the_servers_bound(observer: RecordingObserver) -> None:
+    app = create_app(settings(default_timeout_s=0.05), building(FakeServedModel()), observers=[observer])
+    connection = HalfSent(app, "/v1/score", [b'{"pairs": ['])
+    async with serving(app):
+        await connection.run()
+
+    assert connection.status == 408
+    assert json.loads(connection.body)["error"]["code"] == "slow_body"
+    assert (b"connection", b"close") in connection.sent[0]["headers"]
+
+
+class HalfSent(Connection):
+    """Promises more of the body and never sends it."""
+
+    async def _receive(self) -> dict[str, object]:
+        message = await super()._receive()
+        return {**message, "more_body": True}
+
+
 @pytest.mark.parametrize("given", ["abc-123", "trace:0af7/651.9_16@host+1="])
 async def test_the_callers_own_id_comes_back(serve: Serve, given: str) -> None:
     async with serve() as client:
