@@ -25,6 +25,8 @@ TIMEOUT_S: Final = 6.0
 
 FORWARD_S: Final = 4.0
 
+QUEUE: Final = ("reward_server_queue_pairs", "reward_server_queue_tokens")
+
 BYSTANDERS: Final = [{"prompt": prompt, "response": response} for prompt, response in texts(8, 3)]
 
 
@@ -184,7 +186,7 @@ async def _then_as_before(server: Server, disturb: Callable[[], Awaitable[None]]
 
 async def _no_queue(server: Server) -> bool:
     samples = await server.metrics()
-    return not any(value for name, value in samples.items() if name.startswith("reward_server_queue_"))
+    return not any(value for name, value in samples.items() if name.startswith(QUEUE))
 
 
 async def _at_most(server: Server, descriptors: int) -> bool:

@@ -90,12 +90,13 @@ def main() -> int:
     import click
 
     from service.cli.settings_flags import settings_flags
-    from service.runtime import build_runtime
     from service.settings_loading import load_settings
 
     slow_s = float(os.environ.get("SOAK_SLOW_S", "0"))
 
     def build(settings: Settings, observer: Observer, progress: Progress) -> AbstractAsyncContextManager[Runtime]:
+        from service.runtime import build_runtime  # in the worker, after the fork: it imports torch
+
         return build_runtime(settings, observer, progress, lambda engine: FaultyEngine(engine, slow_s))
 
     @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.soak.http import Broken, Reply, ask
 
@@ -61,6 +63,11 @@ class Server:
     async def ask(self, method: str, path: str, body: object = None, timeout_s: float | None = 120) -> Reply:
         """One request."""
         return await ask(self.port, method, path, body, timeout_s=timeout_s)
+
+    async def ask_lines(self, path: str, body: object) -> list[dict[str, Any]]:
+        """One request for a stream of lines, read to its end."""
+        reply = await ask(self.port, "POST", path, body, timeout_s=120, headers=("Accept: application/x-ndjson",))
+        return [json.loads(line) for line in reply.body.splitlines()]
 
     async def wait_ready(self) -> None:
         """Returns once it can score."""
