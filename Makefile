@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-system test-clients test-gpu soak check docs format clean
+.PHONY: help setup serve test test-system test-clients test-shared test-gpu soak check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -51,9 +51,12 @@ test-system: setup ## the page in a real browser, the image in a real build: ins
 	deploy/install-system-packages.sh
 	$(BIN)/python -m pytest -m system tests/system
 
-# pytest ends with 5 where no test is marked so: there is nothing to run yet, and that is said.
-test-clients: setup ## conformance with real client packages (none written yet)
-	$(BIN)/python -m pytest -m clients || test $$? -eq 5
+test-clients: setup ## conformance with real client packages, in environments of their own in .venv-clients
+	$(BIN)/python -m tests.clients.environments
+	$(BIN)/python -m pytest -m clients --durations=0 --durations-min=5 tests/clients
+
+test-shared: setup ## the tests on real conversations of ../shared, where it lies beside the project
+	$(BIN)/python -m pytest -m shared
 
 test-gpu: setup ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
@@ -61,5 +64,5 @@ test-gpu: setup ## the tests that need a CUDA device
 soak: setup ## the tests that take a long time
 	$(BIN)/python -m pytest -m soak
 
-clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-clients and caches
+	rm -rf $(VENV) .venv-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@
     ├── FingerprintMismatch   fingerprint_mismatch
     ├── MalformedBody         malformed_body
     ├── BodyTooLarge          too_large
+    ├── SlowBody              slow_body
     ├── Unauthorized          unauthorized
     └── SettingsError         settings (at start-up only)
 
@@ -171,6 +172,14 @@ class BodyTooLarge(RewardServiceError):
 
     code = "too_large"
     status_hint = 413
+
+
+class SlowBody(RewardServiceError):
+    """The request's body did not arrive whole within the server's bound on a request."""
+
+    code = "slow_body"
+    status_hint = 408
+    retryable = True
 
 
 class Unauthorized(RewardServiceError):

@@ -55,8 +55,16 @@ class _OnDisk:
         return self.weights.manifest
 
 
-async def load_served_model(reference: str, settings: Settings, observer: Observer, progress: Progress) -> LoadedModel:
+async def load_served_model(
+    reference: str,
+    settings: Settings,
+    observer: Observer,
+    progress: Progress,
+    wrap_engine: Callable[[Engine], Engine] = lambda engine: engine,
+) -> LoadedModel:
     """Loads one model and returns it started: golden pairs scored, ready or saying why not.
+
+    `wrap_engine` may put something between the engine and those who call it, such as injected faults.
 
     Raises:
         ModelStoreError: If files or weights are not as they should be.
@@ -69,7 +77,7 @@ async def load_served_model(reference: str, settings: Settings, observer: Observ
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = build_head(on_disk.weights)
     capacity = _kept_tokens(on_disk, settings, device)
-    engine = EngineThread(_engine(on_disk, head, settings, device, capacity))
+    engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device, capacity)), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     card = _card(on_disk, settings, engine.info(), head.description)
     model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
@@ -195,7 +203,13 @@ def _assemble(
         engine=engine,
     )
     dtype = card.engine.numeric_mode["dtype"]
-    return LoadedModel(card, parts, _golden(manifest, dtype), default_timeout_s=settings.default_timeout_s)
+    return LoadedModel(
+        card,
+        parts,
+        _golden(manifest, dtype),
+        default_timeout_s=settings.default_timeout_s,
+        park_s=settings.park_s,
+    )
 
 
 def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameReport], None]:

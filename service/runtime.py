@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from model_store.errors import ModelStoreError
 from service.api.runtime import Runtime
-from service.engine.protocol import Progress
+from service.engine.protocol import Engine, Progress
 from service.errors import SettingsError
 from service.model_runtime import load_served_model
 from service.observability.observers import Observer
@@ -17,8 +17,15 @@ from service.types import ModelId
 
 
 @asynccontextmanager
-async def build_runtime(settings: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
+async def build_runtime(
+    settings: Settings,
+    observer: Observer,
+    progress: Progress,
+    wrap_engine: Callable[[Engine], Engine] = lambda engine: engine,
+) -> AsyncIterator[Runtime]:
     """Loads every model of the settings; what was brought up is closed in reverse, also when a later one fails.
+
+    `wrap_engine` as in `load_served_model`.
 
     Raises:
         SettingsError: If a model cannot be loaded as it is, or two models go by one name.
@@ -27,7 +34,7 @@ async def build_runtime(settings: Settings, observer: Observer, progress: Progre
         models: dict[ModelId, ServedModel] = {}
         for reference in settings.models:
             try:
-                model = await load_served_model(reference, settings, observer, progress)
+                model = await load_served_model(reference, settings, observer, progress, wrap_engine)
             except ModelStoreError as error:
                 raise SettingsError(str(error), param="models") from error
             open_models.push_async_callback(model.close)

@@ -1,30 +1,26 @@
-"""Every setting, once: from flags, then `REWARD_SERVER_…` variables, then a TOML file, then the default.
+"""Every setting, once, with its default, its unit and what follows from its value.
 
-Settings are frozen and read once, by `load_settings`, which takes the environment as an argument: importing
-this module, or building `Settings(...)` in a test, reads nothing. Each description names the unit and what follows
-from the value; `docs/` and `--help` are generated from them. What a setting does is decided elsewhere.
+Settings are frozen and read once, by `service.settings_loading`; importing this module, or building `Settings(...)`
+in a test, reads nothing. `docs/` and `--help` are generated from the descriptions. What a setting does is decided
+elsewhere.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import os
-import tomllib
-from collections.abc import Mapping
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from service.errors import SettingsError
 from service.types import Truncation
 
 ENV_PREFIX: Final = "REWARD_SERVER_"
@@ -33,8 +29,11 @@ ENV_PREFIX: Final = "REWARD_SERVER_"
 MASK: Final = "***"
 """What a secret looks like wherever it is shown."""
 
-_SERVICE_LINKS: Final = ("SERVICE_HOST", "SERVICE_PORT", "PORT_")
-"""Kubernetes puts such variables beside every container when a Service is called `reward-server`."""
+
+HASHED_KEY_PREFIX: Final = "sha256:"
+"""What a key that is configured by its SHA-256 begins with."""
+
+_HASHED_KEY: Final = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 def _split(value: object) -> object:
@@ -87,7 +86,30 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 lets the system choose.")
     allow_unauthenticated: bool = Field(False, description="Serve everyone who can reach the address, without a key.")
-    api_keys: SecretList = Field((), description="Keys callers may show (Bearer or ?key=). Empty: no key is asked for.")
+    api_keys: SecretList = Field(
+        (),
+        description="Keys callers may show (Bearer or ?key=), in clear or as sha256: and "
+        "the 64 hex digits of their SHA-256. Empty: no key is asked for.",
+    )
+    tls_certfile: Path | None = Field(
+        None, description="PEM file of the certificate chain to serve HTTPS with; None serves plain HTTP."
+    )
+    tls_keyfile: Path | None = Field(
+        None, description="PEM file of its private key, where the certificate's file does not hold it."
+    )
+    tls_keyfile_password: SecretStr | None = Field(None, description="Password of an encrypted private key.")
+    supervise: bool = Field(
+        True,
+        description="Serve from a worker process under a parent that keeps the socket open and starts a dead worker "
+        "again; no serves from this process, for a supervisor of your own.",
+    )
+    shutdown_grace_s: float = Field(
+        20.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that admitted work may take after SIGTERM; what is left then is answered with the error "
+        "cancelled. Allow 25 s more before a kill: Kubernetes' terminationGracePeriodSeconds is 30 by default.",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Number format of the backbone; None takes the manifest's. Part of the fingerprint."
     )
@@ -127,6 +149,13 @@ class Settings(BaseSettings):
     max_queue_pairs: int = Field(
         65_536, ge=1, description="Most pairs waiting for the engine; beyond it requests get 503."
     )
+    park_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Seconds a bulk request (trainers' routes) waits for room in a full queue before it gets 503; as "
+        "much as the queue holds may wait so. Keep it under callers' own time-outs. 0 refuses at once.",
+    )
     score_cache_pairs: int = Field(
         0,
         ge=0,
@@ -145,6 +174,14 @@ class Settings(BaseSettings):
         gt=0,
         le=86_400,
         description="Seconds a request without deadline_ms may take; keep it under callers' own time-outs.",
+    )
+    max_forward_s: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Seconds one forward pass may take. Past it the engine counts as hung: everyone who waits gets an "
+        "error and the process exits with status 3, since a thread stuck in a library cannot be restarted. "
+        "Set it to some ten times your slowest frame.",
     )
     truncation: Truncation = Field(
         Truncation.ERROR,
@@ -178,6 +215,15 @@ class Settings(BaseSettings):
     def _keys_hold_text(self) -> Settings:
         if not all(key.get_secret_value().strip() for key in self.api_keys):
             raise ValueError("api_keys: a key is empty; every key needs at least one character")
+        for key in self.secrets():
+            if key.startswith(HASHED_KEY_PREFIX) and not _HASHED_KEY.fullmatch(key):
+                raise ValueError("api_keys: a key begins with sha256: but 64 hex digits do not follow; allowed: those")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if self.tls_certfile is None and (self.tls_keyfile or self.tls_keyfile_password):
+            raise ValueError("tls_keyfile: given without tls_certfile; allowed: both, or the certificate alone")
         return self
 
     @model_validator(mode="after")
@@ -206,86 +252,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def load_settings(environ: Mapping[str, str], flags: Mapping[str, object], config_file: Path | None = None) -> Settings:
-    """Merges all sources: a flag wins over a variable, a variable over the file, the file over the default.
-
-    Args:
-        environ: The environment; only names that start with `REWARD_SERVER_` are looked at.
-        flags: Values by field name; None means that the flag was not given.
-        config_file: A TOML file of field names; else `REWARD_SERVER_CONFIG_FILE`, else none.
-
-    Raises:
-        SettingsError: If a value is not allowed, a name is unknown, or the file cannot be read.
-    """
-    variables = _variables(environ)
-    given = {name: value for name, value in flags.items() if value is not None}
-    path = config_file or given.get("config_file") or variables.get("config_file")
-    from_file = _read_file(Path(str(path))) if path else {}
-    values: dict[str, Any] = {**from_file, **variables, **given}
-    if path:
-        values["config_file"] = path
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise _explained(error, given, variables, path) from None
-
-
-def _variables(environ: Mapping[str, str]) -> dict[str, object]:
-    """Takes our variables out of the environment; an unknown one is most likely a typing error."""
-    ours = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(ENV_PREFIX) and value and not _is_service_link(name, value)
-    }
-    for name in ours:
-        if name.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields:
-            raise SettingsError(f"{name} is not a setting; allowed: {_known_names()}", param=name)
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): value for name, value in ours.items()}
-    return source()
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    rest = name.removeprefix(ENV_PREFIX)
-    return rest.startswith(_SERVICE_LINKS) or (rest == "PORT" and value.startswith("tcp://"))
-
-
-def _known_names() -> str:
-    return ", ".join(f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields)
-
-
-def _read_file(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            f"config_file: {os.fspath(path)!r} cannot be read ({error}); allowed: a TOML file in UTF-8",
-            param="config_file",
-        ) from error
-
-
-def _explained(
-    error: ValidationError, flags: Mapping[str, object], variables: Mapping[str, object], path: object
-) -> SettingsError:
-    """Turns Pydantic's first complaint into a sentence: the source, what came, what is allowed."""
-    first = error.errors(include_url=False)[0]
-    if not first["loc"]:
-        message = first["msg"].removeprefix("Value error, ")
-        return SettingsError(message, param=message.partition(":")[0])
-    name = str(first["loc"][0])
-    source = _source_of(name, flags, variables, path)
-    if name not in Settings.model_fields:
-        return SettingsError(f"{source} is not a setting; allowed: {_known_names()}", param=name)
-    given = MASK if name == "api_keys" else repr(first["input"])
-    description = Settings.model_fields[name].description
-    return SettingsError(f"{source}: given {given}; allowed: {first['msg']}. {description}", param=name)
-
-
-def _source_of(name: str, flags: Mapping[str, object], variables: Mapping[str, object], path: object) -> str:
-    if name in flags:
-        return "--api-key" if name == "api_keys" else f"--{name.replace('_', '-')}"
-    if name in variables:
-        return f"{ENV_PREFIX}{name.upper()}"
-    return f"{name} in {path}" if path else name

@@ -167,6 +167,7 @@ class ScoreOptions:
         explain: Also return the values of every response token (`Reward.token_values`).
         run_id: The caller's tag for telemetry, from `X-Run-Id` or `?run=`.
         dialect: Which wire protocol the request came in by, for metrics.
+        client: Who asks, for fair shares: told apart by key, else by address.
     """
 
     truncation: Truncation = Truncation.ERROR
@@ -175,6 +176,7 @@ class ScoreOptions:
     explain: bool = False
     run_id: str = ""
     dialect: str = "native"
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +232,15 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether a model can score now, and if not, why not (in words for the body of `/readyz`)."""
+    """Whether a model can score now, and if not, why not (in words for the body of `/readyz`).
+
+    Attributes:
+        is_final: Whether it will never be ready again, so that only a new process helps.
+    """
 
     is_ready: bool
     reason: str = ""
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

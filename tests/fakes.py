@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.api.runtime import BuildRuntime, Progress, Runtime
-from service.errors import BadText, EmptyPrompt, InvalidInput, ModelNotReady, RewardServiceError
+from service.errors import BadText, Cancelled, EmptyPrompt, InvalidInput, ModelNotReady, RewardServiceError
 from service.observability.observers import Observer
 from service.settings import Settings
 from service.types import (
@@ -101,6 +101,7 @@ class FakeServedModel:
     checks: Sequence[GoldenCheck] = (GoldenCheck("greeting", 1.5, 1.5, 1e-5),)
     submitted: list[tuple[list[PairInput], ScoreOptions]] = field(default_factory=list)
     num_closed: int = 0
+    num_cancelled: int = 0
 
     def health(self) -> Health:
         """Ready unless the test gave a reason."""
@@ -119,6 +120,13 @@ class FakeServedModel:
     async def preview(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Encodes one byte a token."""
         return [_encode_or_error(pair) for pair in pairs]
+
+    def cancel_all(self) -> None:
+        """Lets everything go that is held back, as an error."""
+        self.num_cancelled += 1
+        self.errors = {**self.errors, **{index: Cancelled("the server is shutting down") for index in self.holds}}
+        for event in self.holds.values():
+            event.set()
 
     async def verify(self) -> list[GoldenCheck]:
         """Gives the checks the test prepared."""

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import SettingsError
-from service.settings import MASK, Settings, is_loopback, load_settings
+from service.settings import MASK, Settings, is_loopback
+from service.settings_loading import load_settings
 from service.types import Truncation
 
 
@@ -67,12 +68,20 @@ def test_every_field_can_be_set_by_a_variable() -> None:
         "port": "1",
         "allow_unauthenticated": "true",
         "api_keys": "k",
+        "tls_certfile": "cert.pem",
+        "tls_keyfile": "key.pem",
+        "tls_keyfile_password": "p",
+        "supervise": "false",
+        "shutdown_grace_s": "1.5",
+        "max_forward_s": "1.5",
+        "park_s": "1.5",
         "dtype": "bfloat16",
         "device": "cuda:0,cuda:1",
         "threads": "1",
         "tokenizer_threads": "1",
         "chunk_tokens": "16",
         "max_frame_tokens": "16",
+        "prefix_cache_tokens": "0",
         "max_queue_tokens": "1",
         "max_queue_pairs": "1",
         "score_cache_pairs": "1",
@@ -106,6 +115,8 @@ def test_every_field_says_what_it_means() -> None:
         ({"REWARD_SERVER_PROT": "1"}, {}, ("REWARD_SERVER_PROT", "not a setting", "REWARD_SERVER_PORT")),
         ({}, {"host": "0.0.0.0"}, ("0.0.0.0", "--api-key", "--allow-unauthenticated")),
         ({}, {"api_keys": ["  "]}, ("api_keys", "empty")),
+        ({}, {"api_keys": ["sha256:12ab"]}, ("api_keys", "64 hex digits")),
+        ({}, {"tls_keyfile": "key.pem"}, ("tls_keyfile", "tls_certfile")),
     ],
     ids=[
         "not-a-number",
@@ -116,6 +127,8 @@ def test_every_field_says_what_it_means() -> None:
         "misspelt",
         "open",
         "empty-key",
+        "cut-hash",
+        "key-without-certificate",
     ],
 )
 def test_a_wrong_value_names_itself_and_what_is_allowed(

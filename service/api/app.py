@@ -19,9 +19,23 @@ from starlette.types import Lifespan
 
 from service.api import ops, pages
 from service.api.dialect import Dialect, shape_table
-from service.api.dialects import cohere, native, openrlhf, sglang, shared_paths, slime, tei, vllm
+from service.api.dialects import (
+    cohere,
+    infinity,
+    kserve,
+    native,
+    nvidia,
+    openrlhf,
+    sglang,
+    shared_paths,
+    shared_score,
+    slime,
+    tei,
+    vllm,
+)
 from service.api.error_mapping import handle_error
-from service.api.middleware import ApiKey, BodyLimit, RequestIdentity, UnexpectedErrors
+from service.api.keys import ApiKey
+from service.api.middleware import BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
 from service.api.runtime import BuildRuntime, Startup
 from service.errors import RewardServiceError
@@ -30,6 +44,7 @@ from service.observability.prometheus import PrometheusObserver
 from service.settings import Settings
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
+    shared_score.DIALECT,
     native.DIALECT,
     openrlhf.DIALECT,
     slime.DIALECT,
@@ -38,6 +53,9 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     sglang.DIALECT,
     cohere.DIALECT,
     tei.DIALECT,
+    infinity.DIALECT,
+    kserve.DIALECT,
+    nvidia.DIALECT,
 )
 """Every wire protocol that is spoken; the earlier wins where paths collide."""
 
@@ -50,6 +68,7 @@ def create_app(
     *,
     observers: Sequence[Observer] = (),
     on_startup_failure: Callable[[Exception], None] = lambda error: None,
+    startup_wait_s: float = 0.0,
     dialects: Sequence[Dialect] = DIALECTS,
 ) -> FastAPI:
     """Makes an app that builds its runtime in the background once it is started.
@@ -59,6 +78,7 @@ def create_app(
         build_runtime: Called once, with the settings, the observer of everything, and where to tell progress.
         observers: Who is told of events besides the metrics, such as `LogObserver()`.
         on_startup_failure: Called with the error if the runtime cannot be built, so that the process can exit.
+        startup_wait_s: How long requests wait for models that are being loaded; 0 refuses them at once.
         dialects: The wire protocols to speak.
     """
     metrics = PrometheusObserver()
@@ -74,14 +94,14 @@ def create_app(
             Middleware(RequestIdentity, observer=observer),
             Middleware(UnexpectedErrors),
             Middleware(ApiKey, keys=settings.secrets()),
-            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes),
+            Middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, timeout_s=settings.default_timeout_s),
         ],
     )
     description = functools.cache(lambda: describe(app))
     app.openapi = description  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     app.state.metrics = metrics
     app.state.observer = observer
-    app.state.startup = Startup(on_startup_failure)
+    app.state.startup = Startup(on_startup_failure, startup_wait_s)
     app.state.error_shapes = shape_table(dialects)
     for kind in (RewardServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle_error)

@@ -1,7 +1,8 @@
 """Names for what handlers ask FastAPI for. Everything comes from the app's state; nothing is global.
 
-All are `async` though none waits, because FastAPI sends plain functions through a thread each; and none asks FastAPI
-for another, because each step of such a chain costs some 30 us. Together that was 0.5 of 0.9 ms of CPU a request.
+All are `async` though they wait only while a restarted worker loads its models, because FastAPI sends plain functions
+through a thread each; and none asks FastAPI for another, because each step of such a chain costs some 30 us. Together
+that was 0.5 of 0.9 ms of CPU a request.
 """
 
 from __future__ import annotations
@@ -23,28 +24,29 @@ async def get_startup(request: Request) -> Startup:
 
 async def get_runtime(request: Request) -> Runtime:
     """What the service serves with; 503 while there is none."""
-    return _startup_of(request).runtime()
+    return await _startup_of(request).runtime_soon()
 
 
 async def get_settings(request: Request) -> Settings:
     """The effective settings, as start-up resolved them."""
-    return _startup_of(request).runtime().settings
+    return (await _startup_of(request).runtime_soon()).settings
 
 
 async def get_model(name: str, request: Request) -> ServedModel:
     """The model that the path names; 404 if none answers to it."""
-    return _startup_of(request).runtime().find(name)
+    return (await _startup_of(request).runtime_soon()).find(name)
 
 
 async def get_caller(request: Request) -> Caller:
     """Who asks: tag, connection, and the observer that will hear of the pairs."""
-    runtime = _startup_of(request).runtime()
+    runtime = await _startup_of(request).runtime_soon()
     return Caller(
         run_id=request.state.run_id,
         receive=request.receive,
         observer=runtime.observer,
         default_timeout_s=runtime.settings.default_timeout_s,
         logs_text=runtime.settings.log_text,
+        client=request.state.caller,
     )
 
 

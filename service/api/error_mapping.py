@@ -119,6 +119,8 @@ def _report_of_ours(error: RewardServiceError) -> ErrorReport:
     headers: dict[str, str] = {}
     if error.status_hint == 503:
         headers["Retry-After"] = str(error.retry_after_s if isinstance(error, Overloaded) else RETRY_AFTER_S)
+    if error.status_hint == 408:
+        headers["Connection"] = "close"  # the rest of the body would be read as the next request
     if error.status_hint == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return ErrorReport(error.status_hint, error.code, error.message, error.retryable, error.param, headers)

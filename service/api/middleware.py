@@ -1,19 +1,18 @@
 """What happens to every request before and after its route, as pure ASGI: outermost first, in `create_app`'s order.
 
 `RequestIdentity` names the request, keeps query keys out of everything further in, and states that it finished;
-`UnexpectedErrors` turns what nobody foresaw into a 500; `ApiKey` asks for the key; `BodyLimit` counts bytes while
-they arrive. None of them knows a route's meaning or a body's content.
+`UnexpectedErrors` turns what nobody foresaw into a 500; `ApiKey` (`service.api.keys`) asks for the key; `BodyLimit`
+counts bytes while they arrive. None of them knows a route's meaning or a body's content.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import asyncio
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -22,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_mapping import error_response, route_of
-from service.errors import BodyTooLarge, Unauthorized
+from service.errors import BodyTooLarge, SlowBody
 from service.observability.events import RequestFinished
 from service.observability.observers import Observer
 
@@ -34,12 +33,6 @@ _RUN_ID_CHARS: Final = 128
 
 CLIENT_LEFT: Final = 499
 """nginx' status for a caller who left before the reply began; only ever seen in metrics and logs."""
-
-OPEN_ROUTES: Final = frozenset({"/livez", "/readyz", "/health", "/"})
-"""Paths a GET or HEAD may see without a key. `POST /` is another dialect's scoring route, and needs one."""
-
-OPEN_FOLDER: Final = "/static/"
-"""The page's own files: nothing in them is secret."""
 
 
 class RequestIdentity:
@@ -114,34 +107,16 @@ class UnexpectedErrors:
             await error_response(error, scope)(scope, receive, send)
 
 
-class ApiKey:
-    """Asks for one of several keys, as `Authorization: Bearer KEY` or `?key=KEY`; no keys, no questions."""
-
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
-        self._app = app
-        self._digests = tuple(_digest(key.encode("utf-8", "surrogateescape")) for key in keys)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection."""
-        if scope["type"] == "http" and self._digests and not (_is_open(scope) or self._is_known(scope)):
-            message = "the API key is missing or wrong; allowed: Authorization: Bearer KEY, or ?key=KEY"
-            await error_response(Unauthorized(message), scope)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _is_known(self, scope: Scope) -> bool:
-        """Compares everything with everything, in a time that does not depend on where they differ."""
-        given = [_digest(key) for key in (_bearer(scope), scope["state"]["query_key"].encode()) if key]
-        matches = [hmac.compare_digest(mine, theirs) for mine in self._digests for theirs in given]
-        return any(matches)
-
-
 class BodyLimit:
-    """Refuses bodies over the limit: at once where the length is told, else as soon as too much has arrived."""
+    """Refuses bodies over the limit: at once where the length is told, else as soon as too much has arrived.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    A body that has not arrived whole in time is refused too: half a body would hold its connection for ever.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -154,10 +129,21 @@ class BodyLimit:
             await error_response(error, scope)(scope, receive, send)
             return
         num_bytes = 0
+        is_whole = False
+        ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
 
         async def counting_receive() -> Message:
-            nonlocal num_bytes
-            message = await receive()
+            nonlocal num_bytes, is_whole
+            if is_whole:  # what comes now is only that the caller leaves
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends_at_s) as bound:
+                    message = await receive()
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                raise SlowBody(f"{num_bytes} bytes of the body came in {self._timeout_s:g} s; allowed: all") from None
+            is_whole = not message.get("more_body", False)
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_body_bytes:
                 raise self._too_large(f"more than {self._max_body_bytes} bytes")
@@ -183,17 +169,3 @@ def _identify(scope: Scope) -> None:
     if any(name == "key" for name, _ in query):
         # The server's access log reads this same dictionary after us.
         scope["query_string"] = urlencode([pair for pair in query if pair[0] != "key"]).encode("ascii")
-
-
-def _is_open(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return scope["method"] in ("GET", "HEAD") and (path in OPEN_ROUTES or path.startswith(OPEN_FOLDER))
-
-
-def _bearer(scope: Scope) -> bytes:
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    return key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()

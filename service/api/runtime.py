@@ -7,6 +7,7 @@ Neither knows FastAPI or torch: the composition root builds a `Runtime`, tests b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -67,7 +68,8 @@ class Runtime:
         """Ready when every model is; else the reasons of those that are not."""
         healths = {name: model.health() for name, model in self.models.items()}
         reasons = [f"{name}: {health.reason}" for name, health in healths.items() if not health.is_ready]
-        return Health(not reasons, "; ".join(reasons))
+        is_final = any(health.is_final for health in healths.values())
+        return Health(not reasons, "; ".join(reasons), is_final)
 
 
 BuildRuntime = Callable[[Settings, Observer, Progress], AbstractAsyncContextManager[Runtime]]
@@ -78,27 +80,57 @@ progress. It runs on the event loop: whatever blocks (loading weights, warming u
 class Startup:
     """Builds the runtime behind an open socket, holds it while the server lives, closes it at the end."""
 
-    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(self, on_failure: Callable[[Exception], None], wait_s: float = 0.0) -> None:
+        """`wait_s`: how long requests wait for a runtime that is being built, instead of being refused at once."""
         self._on_failure = on_failure
+        self._wait_s = wait_s
+        self._has_begun = asyncio.Event()
         self._maybe_runtime: Runtime | None = None
         self._reason = "starting"
         self._is_over = asyncio.Event()
+        self._is_draining = False
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are models to close."""
+        return self._maybe_runtime is not None
 
     def runtime(self) -> Runtime:
         """Returns the runtime.
 
         Raises:
-            ModelNotReady: If it is still being built, could not be built, or is being closed.
+            ModelNotReady: If it is still being built, could not be built, or is being drained or closed.
         """
-        if self._maybe_runtime is None:
+        if self._maybe_runtime is None or self._is_draining:
             raise ModelNotReady(self._reason)
         return self._maybe_runtime
 
+    async def runtime_soon(self) -> Runtime:
+        """Returns the runtime, waiting for it while it is being built, if requests are to wait.
+
+        Raises:
+            ModelNotReady: As `runtime` does, once the wait is over.
+        """
+        if self._wait_s and self._maybe_runtime is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_begun.wait(), self._wait_s)
+        return self.runtime()
+
     def health(self) -> Health:
         """Whether every model can score now, and if not, why not."""
-        if self._maybe_runtime is None:
+        if self._maybe_runtime is None or self._is_draining:
             return Health(False, self._reason)
         return self._maybe_runtime.health()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stops admission now; what was admitted has `grace_s` seconds, then it is answered with `cancelled`."""
+        if self._maybe_runtime is None:
+            return
+        self._is_draining = True
+        self._reason = "shutting down"
+        await asyncio.sleep(grace_s)
+        for model in self._maybe_runtime.models.values():
+            model.cancel_all()
 
     def tell(self, progress: str) -> None:
         """Takes note of what start-up is doing, for `/readyz`; safe from any thread."""
@@ -121,6 +153,7 @@ class Startup:
         try:
             async with build() as runtime:
                 self._maybe_runtime = runtime
+                self._has_begun.set()
                 await self._is_over.wait()
                 self._withdraw("shutting down")
         except Exception as error:
@@ -134,3 +167,4 @@ class Startup:
     def _withdraw(self, reason: str) -> None:
         self._maybe_runtime = None
         self._reason = reason
+        self._has_begun.set()

@@ -33,6 +33,7 @@ class Caller:
         receive: The connection, to notice when the caller leaves; the body has been read from it.
         default_timeout_s: The server's own bound for a request without a deadline.
         logs_text: Whether the operator wants rendered texts in the log.
+        client: Who asks, for fair shares of a full queue.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Caller:
     observer: Observer
     default_timeout_s: float
     logs_text: bool = False
+    client: str = ""
 
 
 class ScoringCall:
@@ -64,7 +66,7 @@ class ScoringCall:
         Raises:
             Overloaded, ModelNotReady: As the model's `submit` does; nothing was kept.
         """
-        call = cls(model, len(pairs), replace(options, run_id=caller.run_id), caller)
+        call = cls(model, len(pairs), replace(options, run_id=caller.run_id, client=caller.client), caller)
         if pairs:
             await call._submit(pairs)
         return call

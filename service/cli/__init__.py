@@ -40,7 +40,7 @@ def serve(models: tuple[str, ...], config_file: Path | None, **flags: Any) -> No
     --max-queue-pairs is REWARD_SERVER_MAX_QUEUE_PAIRS.
     """
     from service.cli.serving import run_server
-    from service.settings import load_settings
+    from service.settings_loading import load_settings
 
     sys.exit(run_server(load_settings(os.environ, {**flags, "models": models or None}, config_file)))
 

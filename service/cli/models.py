@@ -77,7 +77,7 @@ def verify(reference: str, **flags: Any) -> None:
     """Loads REFERENCE, checks its files and scores its golden pairs; exit status 1 if anything differs."""
     from service.model_runtime import load_served_model
     from service.observability.observers import RecordingObserver
-    from service.settings import load_settings
+    from service.settings_loading import load_settings
 
     settings = load_settings(os.environ, {**flags, "models": [reference]})
 

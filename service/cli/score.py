@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from service.cli.settings_flags import LOCAL_ENGINE, settings_flags
-from service.settings import Settings, load_settings
+from service.settings import Settings
+from service.settings_loading import load_settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

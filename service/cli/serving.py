@@ -1,4 +1,7 @@
-"""Runs the HTTP server in this process: opens the socket, serves, and says how it ended."""
+"""Runs the HTTP server: opens the socket, then serves from a worker under a supervisor, or from this process.
+
+The worker's half is imported by the worker alone, after the fork: the supervisor stays light.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,69 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import click
-import uvicorn
 
-from service.api.app import create_app
-from service.api.runtime import Runtime
-from service.engine.protocol import Progress
-from service.observability.logs import LogObserver, configure_logging
-from service.observability.observers import Observer
-from service.runtime import build_runtime
+from service.cli.listener import listen, url_of
+from service.cli.supervisor import CANNOT_SERVE, ENGINE_LOST, Supervisor, leave
+from service.observability.logs import configure_logging
 from service.settings import Settings
 
-BACKLOG = 4096
-"""Connections that may wait to be accepted: a rollout's burst of single-pair requests arrives all at once."""
+if TYPE_CHECKING:
+    from service.api.runtime import BuildRuntime, Runtime
+    from service.engine.protocol import Progress
+    from service.observability.observers import Observer
 
 
-def run_server(settings: Settings) -> int:
-    """Serves until told to stop; returns the exit status: 0, or 1 if the models could not be brought up."""
+def run_server(settings: Settings, build: BuildRuntime | None = None) -> int:
+    """Serves until told to stop; returns the exit status: 0, 1 if it cannot serve, 3 if an engine was lost.
+
+    Args:
+        build: Builds the runtime instead of `service.runtime.build_runtime`; it may not be importable without torch.
+    """
     configure_logging(settings.log_level, sys.stderr)
-    listener = _listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
+    for told in (signal.SIGTERM, signal.SIGINT):  # until whoever serves has handlers of its own
+        signal.signal(told, lambda number, frame: sys.exit(0))
+    listener = listen(settings)
+    click.echo(
+        f"reward-server listening on {url_of(listener, settings)}, loading {', '.join(settings.models)}", err=True
+    )
+
+    def worker(tell_ready: Callable[[], None], is_restart: bool) -> int:
+        return run_worker(settings, listener, tell_ready, settings.park_s if is_restart else 0.0, build)
+
+    if settings.supervise:
+        return Supervisor(worker, listener).run()
+    status = worker(lambda: None, False)
+    if status == ENGINE_LOST:
+        leave(status)
+    return status
+
+
+def run_worker(
+    settings: Settings,
+    listener: socket.socket,
+    tell_ready: Callable[[], None],
+    startup_wait_s: float,
+    build: BuildRuntime | None = None,
+) -> int:
+    """Serves on an open socket until told to stop; returns the exit status.
+
+    Args:
+        tell_ready: Called once the models are loaded.
+        startup_wait_s: How long requests wait for the models, instead of being refused at once.
+        build: As in `run_server`.
+    """
+    from service.api.app import create_app
+    from service.cli.worker import Server, allow_many_connections, stop_on_signals
+    from service.observability.logs import LogObserver
+    from service.runtime import build_runtime
+
+    chosen_build = build_runtime if build is None else build
+    url = url_of(listener, settings)
     failures: list[Exception] = []
 
     @asynccontextmanager
@@ -37,9 +80,10 @@ def run_server(settings: Settings) -> int:
             click.echo(f"  {words}", err=True)
             progress(words)
 
-        async with build_runtime(settings, observer, tell) as runtime:
+        async with chosen_build(settings, observer, tell) as runtime:
             _spare_the_collector()
-            click.echo(_ready_line(runtime, host, port))
+            click.echo(_ready_line(runtime, url))
+            tell_ready()
             yield runtime
 
     def fail(error: Exception) -> None:
@@ -47,19 +91,21 @@ def run_server(settings: Settings) -> int:
         click.echo(f"reward-server: cannot serve: {error}", err=True)
         server.should_exit = True
 
-    app = create_app(settings, announced, observers=(LogObserver(),), on_startup_failure=fail)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG, lifespan="on"))
-    click.echo(f"reward-server listening on http://{host}:{port}, loading {', '.join(settings.models)}", err=True)
-    _end_quietly_on_signals()
+    app = create_app(
+        settings,
+        announced,
+        observers=(LogObserver(),),
+        on_startup_failure=fail,
+        startup_wait_s=startup_wait_s,
+    )
+    server = Server(app, app.state.startup, settings)
+    allow_many_connections()
+    stop_on_signals(server)
     with listener:
         server.run(sockets=[listener])
-    return 1 if failures else 0
-
-
-def _end_quietly_on_signals() -> None:
-    """Makes a told server exit with status 0: uvicorn raises the signal again once it has shut down in order."""
-    for told in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told, lambda number, frame: None)
+    if server.has_lost_engine:
+        return ENGINE_LOST
+    return CANNOT_SERVE if failures else 0
 
 
 def _spare_the_collector() -> None:
@@ -72,27 +118,11 @@ def _spare_the_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 lets the system choose."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host.strip("[]"), port))
-    except OSError as error:
-        listener.close()
-        raise click.ClickException(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
-        ) from error
-    listener.listen(BACKLOG)
-    return listener
-
-
-def _ready_line(runtime: Runtime, host: str, port: int) -> str:
+def _ready_line(runtime: Runtime, url: str) -> str:
     """What is said once the models are up: where they answer, or why they do not score."""
     health = runtime.health()
     if not health.is_ready:
-        return f"reward-server at http://{host}:{port} is NOT ready: {health.reason}"
+        return f"reward-server at {url} is NOT ready: {health.reason}"
     cards = [model.card for model in runtime.models.values()]
     names = ", ".join(f"model {card.model_id}, fingerprint {card.fingerprint}" for card in cards)
-    return f"reward-server ready on http://{host}:{port} ({names})"
+    return f"reward-server ready on {url} ({names})"

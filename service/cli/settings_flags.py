@@ -13,7 +13,16 @@ from service.settings import ENV_PREFIX, Settings
 NOT_FLAGS = frozenset({"models", "config_file"})
 """Given as arguments, or by a flag of their own."""
 
-LOCAL_ENGINE = ("weights", "tokenizer", "dtype", "device", "threads", "chunk_tokens", "max_frame_tokens")
+LOCAL_ENGINE = (
+    "weights",
+    "tokenizer",
+    "dtype",
+    "device",
+    "threads",
+    "chunk_tokens",
+    "max_frame_tokens",
+    "prefix_cache_tokens",
+)
 """Settings of a model loaded into the process of a command that is no server."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

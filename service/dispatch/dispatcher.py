@@ -9,6 +9,7 @@ is free, so that what arrives meanwhile still gets in. There is no batching dela
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from service.scheduling.packing import PackedFrame, PackedJob, halves
 from service.scheduling.prefix_directory import PrefixDirectory
 from service.scheduling.waiting_line import WaitingLine
 from service.types import EncodedPair, Reward
+
+_logger = logging.getLogger(__name__)
 
 FRAMES_AHEAD = 2
 """Frames in the engine thread at once: the one that runs and the one packed while it runs."""
@@ -66,11 +69,17 @@ class Dispatcher:
         self._on_frame = on_frame
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._refusal: RewardServiceError | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether an enqueued pair would be answered."""
         return self._task is not None and not self._task.done() and self._engine.is_alive
+
+    @property
+    def ended_because(self) -> str:
+        """Why no enqueued pair would be answered with a reward; empty while one would."""
+        return "" if self.is_alive else self._engine.ended_because or "the dispatcher has ended"
 
     @property
     def num_waiting_pairs(self) -> int:
@@ -91,6 +100,9 @@ class Dispatcher:
 
         A pair whose finished score is kept is answered at once, one that is in flight for someone else with it.
         """
+        if self._refusal is not None:
+            ticket.replies.put_nowait(Reply(index, self._refusal))
+            return
         key = pair_key(pair, ticket.explain)
         kept = self._cache.get(key)
         if kept is not None:
@@ -104,7 +116,7 @@ class Dispatcher:
     def close_ticket(self, ticket: Ticket) -> None:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
         for job_id in self._ledger.leave(ticket):
-            self._line.remove(job_id)
+            self._line.drop(job_id)
             self._directory.release(job_id)
 
     async def close(self) -> None:
@@ -112,9 +124,18 @@ class Dispatcher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self.cancel_all()
+
+    def cancel_all(self) -> None:
+        """Answers everyone with `cancelled` now, those too whose frame is running. May be called more than once."""
+        self._answer_all(Cancelled("the server is shutting down; this pair was not scored"))
+
+    def _answer_all(self, error: RewardServiceError) -> None:
+        """The end: everyone in line and everyone who comes later gets this error."""
+        self._refusal = self._refusal or error
         for job_id in self._ledger.all_jobs():
-            self._line.remove(job_id)
-            self._settle(job_id, Cancelled("the server is shutting down; this pair was not scored"))
+            self._line.drop(job_id)
+            self._settle(job_id, error)
 
     def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
         return Job(
@@ -125,16 +146,21 @@ class Dispatcher:
             deadline_s=ticket.deadline_s,
             group=group_of(pair),
             explain=ticket.explain,
+            client=ticket.client,
         )
 
     async def _take_frames(self) -> None:
-        """Keeps the engine busy until cancelled."""
+        """Keeps the engine busy until cancelled, or until there is no engine; nobody is left without a reply."""
         running: deque[asyncio.Task[None]] = deque()
         try:
-            while True:
+            while self._engine.is_alive:
                 while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
                     running.append(asyncio.create_task(self._run(packed)))
                 await self._wait_for_change(running)
+            self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
+        except Exception as error:  # a fault of ours: without this, everyone would wait for their deadline
+            _logger.exception("the dispatcher failed; nothing will be scored again")
+            self._answer_all(EngineFailure(f"the dispatcher failed: {type(error).__name__}: {error}"))
         finally:
             await asyncio.gather(*running, return_exceptions=True)
 
@@ -168,19 +194,23 @@ class Dispatcher:
     async def _run(self, packed: PackedFrame) -> None:
         """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
         taken_s = self._clock()
-        outcomes = await self._timed_rewards(packed)
-        if isinstance(outcomes, PrefixLost):
-            self._put_back(packed.jobs)
-        elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
-            await self._run_halves(packed, taken_s)
-        else:
-            self._answer(packed, outcomes, taken_s)
+        try:
+            outcomes = await self._reported_rewards(packed)
+            if isinstance(outcomes, PrefixLost):
+                self._put_back(packed.jobs)
+            elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
+                await self._run_halves(packed, taken_s)
+            else:
+                self._answer(packed, outcomes, taken_s)
+        except Exception as error:  # of what came back, or of ours: an answered pair is not in the ledger any more
+            _logger.exception("a frame's outcome could not be used")
+            self._answer(packed, EngineFailure(f"the frame failed: {type(error).__name__}: {error}"), taken_s)
 
     async def _run_halves(self, packed: PackedFrame, taken_s: float) -> None:
         """Runs a frame's jobs in two frames that store nothing; its parts wait for another frame."""
         halves_of_it = halves(packed, self._limits.max_tokens, self._directory)
         for half in halves_of_it:
-            outcomes = await self._timed_rewards(half)
+            outcomes = await self._reported_rewards(half)
             if isinstance(outcomes, PrefixLost):
                 self._put_back(half.jobs)
             else:
@@ -193,8 +223,8 @@ class Dispatcher:
         self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
         self._has_work.set()
 
-    async def _timed_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
-        """What the engine says of a frame, reported to whoever watches frames; the directory learns of a failure."""
+    async def _reported_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
+        """What the engine says of a frame, told to the directory and to whoever watches frames."""
         started_s = self._clock()
         outcomes = await self._rewards(packed)
         if not isinstance(outcomes, tuple):
@@ -202,7 +232,10 @@ class Dispatcher:
         for node in packed.used:
             self._directory.unpin(node)
         code = outcomes.code if isinstance(outcomes, RewardServiceError) else "ok"
-        self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+        try:
+            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+        except Exception:
+            _logger.exception("an observer failed on a frame")
         return outcomes
 
     def _answer(self, packed: PackedFrame, outcomes: tuple[Reward, ...] | RewardServiceError, taken_s: float) -> None:
@@ -215,15 +248,20 @@ class Dispatcher:
             self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
         if isinstance(outcomes, RewardServiceError):
             for job in packed.parts:
-                self._line.remove(job.job_id)
+                self._line.drop(job.job_id)
                 self._directory.release(job.job_id)
                 self._settle(job.job_id, outcomes, None, taken_s - job.arrived_s, compute_s)
 
     async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
         try:
-            return await self._engine.run(packed.frame)
+            rewards = await self._engine.run(packed.frame)
+            if len(rewards) == len(packed.jobs):
+                return rewards
+            return EngineFailure(f"the engine gave {len(rewards)} rewards for {len(packed.jobs)} pairs")
         except (RewardServiceError, PrefixLost) as error:
             return error
+        except MemoryError:
+            return OutOfMemory(f"the machine has no memory for a frame of {packed.frame.num_tokens} tokens")
         except Exception as error:  # the edge of the engine: whatever it is, nobody may be left without a reply
             return EngineFailure(f"the engine failed: {type(error).__name__}: {error}")
 

@@ -1,17 +1,48 @@
-"""The one thread that may touch an engine. Everything that runs on the device runs here, in order."""
+"""The one thread that may touch an engine. Everything that runs on the device runs here, in order.
+
+The thread is ours rather than an executor's, for three reasons: it ends, and says why, when an engine raises what no
+engine should (`SystemExit`, `KeyboardInterrupt`); a forward pass that never returns is given up after a bound, and
+whoever waited is answered; and a thread stuck in a library does not keep the process from ending.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar, cast
 
 from service.engine.protocol import Engine, Progress
+from service.errors import EngineFailure
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
 Returned = TypeVar("Returned")
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """A verb on its way to the thread, and the future of what it returns."""
+
+    verb: Callable[[], Any]
+    future: asyncio.Future[Any]
+
+    def settle(self, returned: object, error: Exception | None = None) -> None:
+        """Hands over what became of it; callable from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.future.get_loop().call_soon_threadsafe(self._settle, returned, error)
+
+    def _settle(self, returned: object, error: Exception | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(returned)
+        else:
+            self.future.set_exception(error)
 
 
 class EngineThread:
@@ -20,34 +51,95 @@ class EngineThread:
     A second frame may be handed over while one runs; it starts the moment the first is done.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_forward_s: float | None = None) -> None:
+        """`max_forward_s`: seconds after which a forward pass that has not returned is given up; None: never."""
         self._engine = engine
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._is_closed = False
+        self._max_forward_s = max_forward_s
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._open: set[_Call] = set()
+        self._lock = threading.Lock()
+        self._began_s: float | None = None
+        self._ended_because = ""
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
 
     @property
     def is_alive(self) -> bool:
         """Whether frames handed over now would run."""
-        return not self._is_closed
+        return not self._ended_because and self._thread.is_alive()
+
+    @property
+    def ended_because(self) -> str:
+        """Why no frame will run any more; empty while the thread lives."""
+        return self._ended_because or ("" if self._thread.is_alive() else "it ended without saying why")
 
     def info(self) -> EngineInfo:
         """The engine's own description."""
         return self._engine.info()
 
     async def warm_up(self, progress: Progress) -> None:
-        """Warms the engine up in its thread; `progress` is called from that thread."""
-        await self._call(lambda: self._engine.warm_up(progress))
+        """Warms the engine up in its thread; `progress` is called from that thread. Takes as long as it takes."""
+        await self._submit(lambda: self._engine.warm_up(progress)).future
 
     async def run(self, frame: Frame) -> tuple[Reward, ...]:
-        """Computes a frame; raises what the engine raises."""
-        return await self._call(lambda: self._engine.run(frame))
+        """Computes a frame; raises what the engine raises.
+
+        Raises:
+            EngineFailure: If the thread has ended, ends meanwhile, or the forward pass passed its bound.
+        """
+        call = self._submit(lambda: self._engine.run(frame))
+        while not (await asyncio.wait({call.future}, timeout=self._seconds_left()))[0]:
+            if self._seconds_left() == 0.0:
+                self._end(f"a forward pass has not returned within {self._max_forward_s:g} s (max_forward_s)")
+        return cast("tuple[Reward, ...]", call.future.result())
 
     async def close(self) -> None:
-        """Waits for what runs, closes the engine and ends the thread."""
-        if not self._is_closed:
-            await self._call(self._engine.close)
-            self._is_closed = True
-            self._executor.shutdown(wait=False)
+        """Waits for what runs, closes the engine and ends the thread; a thread that is stuck is left behind."""
+        if self.is_alive:
+            with contextlib.suppress(EngineFailure):
+                await self._submit(self._engine.close).future
+            self._end("it was closed")
 
-    async def _call(self, verb: Callable[[], Returned]) -> Returned:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, verb)
+    def _submit(self, verb: Callable[[], Any]) -> _Call:
+        call = _Call(verb, asyncio.get_running_loop().create_future())
+        with self._lock:
+            if not self.is_alive:
+                raise EngineFailure(f"the engine thread is not running: {self.ended_because}")
+            self._open.add(call)
+            self._calls.put(call)
+        return call
+
+    def _seconds_left(self) -> float | None:
+        """Seconds until the verb that runs now is overdue; the whole bound if none runs; None without a bound."""
+        began_s = self._began_s
+        if self._max_forward_s is None or began_s is None:
+            return self._max_forward_s
+        return max(0.0, self._max_forward_s - (time.monotonic() - began_s))
+
+    def _work(self) -> None:
+        """The thread: one verb after the other until told to end, or until it must not be trusted any more."""
+        while (call := self._calls.get()) is not None and not self._ended_because:
+            self._began_s = time.monotonic()
+            try:
+                call.settle(call.verb())
+            except StopIteration as error:  # a future cannot carry it
+                call.settle(None, EngineFailure(f"the engine failed: {error!r}"))
+            except Exception as error:
+                call.settle(None, error)
+            except BaseException as error:
+                self._end(f"the engine raised {type(error).__name__}: {error}")
+            finally:
+                self._began_s = None
+                with self._lock:
+                    self._open.discard(call)
+
+    def _end(self, reason: str) -> None:
+        """Ends the thread's service: fails everything handed over and lets the thread go when it comes back."""
+        with self._lock:
+            if self._ended_because:
+                return
+            self._ended_because = reason
+            left, self._open = self._open, set()
+        for call in left:
+            call.settle(None, EngineFailure(f"the engine thread is not running: {reason}"))
+        self._calls.put(None)

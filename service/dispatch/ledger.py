@@ -48,6 +48,7 @@ class Ticket:
     priority: Priority
     deadline_s: float
     explain: bool = False
+    client: str = ""
     replies: asyncio.Queue[Reply] = field(default_factory=asyncio.Queue)
     job_ids: set[JobId] = field(default_factory=set)
 

@@ -35,6 +35,7 @@ class ChunkSpan:
         ancestors: Rows of its ancestors in the frame.
         slots: Kept chunks that come before those.
         store: The slot to keep this chunk under, if it is to be kept.
+        is_read: Whether any of its last hidden states are wanted.
     """
 
     start: int
@@ -44,15 +45,21 @@ class ChunkSpan:
     slots: tuple[int, ...] = ()
     sees_itself: bool = True
     store: int | None = None
+    is_read: bool = True
 
 
 @dataclass(slots=True)
 class FrameLayout:
-    """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer."""
+    """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer.
+
+    Attributes:
+        rows: The rows that go on after the last layer's attention, where not all do (see `last_layer`).
+    """
 
     spans: Sequence[ChunkSpan]
     num_tokens: int
     kept: PrefixSlots
+    rows: Tensor | None = None
     _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
 
     def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:
@@ -103,18 +110,23 @@ def frame_attention(
         attention_mask: Always None: no mask function is registered for our name.
 
     Returns:
-        (1, N, heads, head_dim); zero in the rows that only fill the frame up.
+        (1, N, heads, head_dim); zero in the rows that only fill the frame up, and in the last layer's chunks that
+        nobody reads.
 
     Raises:
         NotImplementedError: If the layer asks for something that is not honoured here.
     """
     _refuse_unknown(attention_mask, dropout, unknown)
     layer, num_groups = _layer_of(module), query.shape[1] // key.shape[1]
+    is_last = frame.rows is not None and layer == frame.kept.num_layers - 1
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
     output[:, frame.num_tokens :] = 0
     for span in frame.spans:
         if span.store is not None:
             frame.kept.store(span.store, layer, key[:, :, span.start : span.stop], value[:, :, span.start : span.stop])
+        if not span.is_read and is_last:
+            output[:, span.start : span.stop] = 0
+            continue
         mask = frame.mask(span, sliding_window, query)
         attended = F.scaled_dot_product_attention(
             query[:, :, span.start : span.stop],

@@ -25,33 +25,54 @@ class FrameTensors:
     Attributes:
         input_ids: (1, R) int64.
         position_ids: (1, R) int64.
-        read_rows: Which rows are read, pair after pair.
+        rows: The rows whose last hidden states come out, if not all R do; the first ones, fill comes after them.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     layout: FrameLayout
-    read_rows: tuple[int, ...]
+    rows: Tensor | None
 
 
-def to_tensors(frame: Frame, frame_sizes: Sequence[int], device: torch.device, kept: PrefixSlots) -> FrameTensors:
+def to_tensors(
+    frame: Frame, frame_sizes: Sequence[int], device: torch.device, kept: PrefixSlots, *, only_read: bool = False
+) -> FrameTensors:
     """Lays a frame out on the device, filled up to the smallest admitted size that holds it.
 
     Args:
         frame_sizes: Admitted row counts, ascending; the last holds any frame.
         kept: Where the chunks of other frames are, and this one's will be.
+        only_read: Leave the rows that nobody reads out of what follows the last attention, if that saves any.
     """
-    num_rows = frame_sizes[bisect_left(frame_sizes, frame.num_tokens)]
+    num_rows = _filled(frame.num_tokens, frame_sizes)
     num_fill = num_rows - frame.num_tokens
     ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
     ids = ids.to(device)
-    return FrameTensors(
-        ids[:1], ids[1:], FrameLayout(chunk_spans(frame, kept), frame.num_tokens, kept), frame.read_rows
-    )
+    wanted = rows_wanted(frame)
+    layout = FrameLayout(chunk_spans(frame, kept, wanted), frame.num_tokens, kept)
+    if not only_read or _filled(len(wanted), frame_sizes) >= num_rows:
+        return FrameTensors(ids[:1], ids[1:], layout, None)
+    fill = [0] * (_filled(len(wanted), frame_sizes) - len(wanted))
+    layout.rows = torch.tensor([*wanted, *fill], device=device)
+    return FrameTensors(ids[:1], ids[1:], layout, layout.rows[: len(wanted)])
 
 
-def chunk_spans(frame: Frame, kept: PrefixSlots) -> tuple[ChunkSpan, ...]:
-    """The frame's chunks with what they continue, root first."""
+def _filled(num_rows: int, frame_sizes: Sequence[int]) -> int:
+    """The smallest admitted size that holds so many rows."""
+    return frame_sizes[bisect_left(frame_sizes, num_rows)]
+
+
+def rows_wanted(frame: Frame) -> list[int]:
+    """The rows of the frame whose last hidden states are read or kept, ascending."""
+    rows = {row for row in frame.read_rows if row < frame.num_tokens}
+    for store in frame.stores:
+        if store.keeps_hidden:
+            rows.update(range(*frame.chunk_bounds[store.chunk : store.chunk + 2]))
+    return sorted(rows)
+
+
+def chunk_spans(frame: Frame, kept: PrefixSlots, wanted: Sequence[int]) -> tuple[ChunkSpan, ...]:
+    """The frame's chunks with what they continue, root first; `wanted` are the rows that are read, ascending."""
     stores = {store.chunk: store.slot for store in frame.stores}
     spans: list[ChunkSpan] = []
     for index, ((start, stop), parent) in enumerate(zip(pairwise(frame.chunk_bounds), frame.parents, strict=True)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention, self_check
+from service.engine import attention, last_layer, self_check
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
@@ -54,6 +54,7 @@ class TorchEngine:
         self._ladder = frame_ladder(options.max_frame_tokens, self._num_threads)
         self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
         self._frame_sizes = self._ladder[-1:]
+        self._leaves_out_rows = False
 
     def info(self) -> EngineInfo:
         """Describes the engine; frame sizes are complete after `warm_up`."""
@@ -75,6 +76,7 @@ class TorchEngine:
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
         progress("comparing packed attention with the model's plain forward")
         with torch.inference_mode():
+            self._leaves_out_rows = last_layer.install(self._backbone)
             self_check.compare_with_plain_forward(self._backbone, self._hidden, self._options.max_tokens, self._ladder)
             self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
 
@@ -104,7 +106,7 @@ class TorchEngine:
         """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
         for store in frame.stores:
             self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
-        hidden_NH = self._hidden(frame, self._frame_sizes)[: frame.num_tokens]
+        hidden_NH = self._hidden(frame, self._frame_sizes, only_read=self._leaves_out_rows)[: frame.num_tokens]
         for store in frame.stores:
             if store.keeps_hidden:
                 self._kept.store_hidden(
@@ -114,9 +116,9 @@ class TorchEngine:
             hidden_NH = torch.cat([hidden_NH, self._kept.hidden(frame.read_slots, like=hidden_NH)])
         return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
 
-    def _hidden(self, frame: Frame, frame_sizes: Sequence[int]) -> Tensor:
-        """Hidden states of a frame after the final norm, (R, H)."""
-        tensors = to_tensors(frame, frame_sizes, self._device, self._kept)
+    def _hidden(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool = False) -> Tensor:
+        """Hidden states of a frame after the final norm, (R, H); zeros in rows that were left out."""
+        tensors = to_tensors(frame, frame_sizes, self._device, self._kept, only_read=only_read)
         output = self._backbone(
             input_ids=tensors.input_ids,
             position_ids=tensors.position_ids,
@@ -124,7 +126,10 @@ class TorchEngine:
             frame=tensors.layout,
         )
         hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+        if tensors.rows is None:
+            return hidden
+        num_read = tensors.rows.shape[0]
+        return hidden.new_zeros(frame.num_tokens, hidden.shape[1]).index_copy(0, tensors.rows, hidden[:num_read])
 
     def _numeric_mode(self) -> dict[str, str]:
         return numeric_mode(

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from service.errors import Overloaded
+from service.scheduling.fair_share import Held, may_hold
 
 MAX_RETRY_AFTER_S = 30
 """Trainers sleep as long as they are told; longer than this would cost more than asking again."""
@@ -50,43 +51,60 @@ class Admission:
     """Counts what is admitted and not yet answered, and refuses what would pass the limits.
 
     A request larger than the whole queue is admitted when the queue is empty: it can be served, and refusing it
-    for ever would help nobody.
+    for ever would help nobody. What one client may hold while others wait, `fair_share` says.
     """
 
     limits: QueueLimits
     num_tokens: int = 0
     num_pairs: int = 0
     drain: DrainRate = field(default_factory=DrainRate)
+    _pairs: Held = field(default_factory=Held)
+    _tokens: Held = field(default_factory=Held)
 
-    def admit(self, num_pairs: int, num_tokens: int) -> None:
-        """Reserves room for a request.
+    def admit(self, num_pairs: int, num_tokens: int, client: str = "") -> None:
+        """Reserves room for a request of a client.
 
         Raises:
             Overloaded: If there is none; nothing was reserved.
         """
-        fits = (
-            self.num_tokens + num_tokens <= self.limits.max_tokens
-            and self.num_pairs + num_pairs <= self.limits.max_pairs
+        if not self.fits(num_pairs, num_tokens, client):
+            raise self.refusal(num_pairs, num_tokens)
+        self._add(num_pairs, num_tokens, client)
+
+    def fits(self, num_pairs: int, num_tokens: int, client: str = "") -> bool:
+        """Whether `admit` would take it."""
+        if not self.num_pairs:
+            return True
+        num_clients = self._pairs.num_clients_with(client)
+        pairs, tokens = self._pairs.by_client[client], self._tokens.by_client[client]
+        return may_hold(pairs, self.num_pairs, num_pairs, self.limits.max_pairs, num_clients) and may_hold(
+            tokens, self.num_tokens, num_tokens, self.limits.max_tokens, num_clients
         )
-        if not fits and self.num_pairs:
-            raise Overloaded(self._refusal(num_pairs, num_tokens), retry_after_s=self._retry_after_s(num_tokens))
-        self.num_tokens += num_tokens
-        self.num_pairs += num_pairs
 
-    def correct(self, bound_tokens: int, actual_tokens: int) -> None:
+    def correct(self, bound_tokens: int, actual_tokens: int, client: str = "") -> None:
         """Replaces a reservation's upper bound by what tokenizing found."""
-        self.num_tokens += actual_tokens - bound_tokens
+        self._add(0, actual_tokens - bound_tokens, client)
 
-    def release(self, num_pairs: int, num_tokens: int) -> None:
+    def release(self, num_pairs: int, num_tokens: int, client: str = "") -> None:
         """Gives back what was answered, refused or cancelled."""
-        self.num_tokens -= num_tokens
-        self.num_pairs -= num_pairs
+        self._add(-num_pairs, -num_tokens, client)
+
+    def refusal(self, num_pairs: int, num_tokens: int) -> Overloaded:
+        """What a request is told that does not fit now, and when to come back."""
+        return Overloaded(self._refusal(num_pairs, num_tokens), retry_after_s=self._retry_after_s(num_tokens))
+
+    def _add(self, num_pairs: int, num_tokens: int, client: str) -> None:
+        self.num_pairs += num_pairs
+        self.num_tokens += num_tokens
+        self._pairs.add(client, num_pairs)
+        self._tokens.add(client, num_tokens)
 
     def _refusal(self, num_pairs: int, num_tokens: int) -> str:
         return (
             f"the queue is full: this request brings {num_pairs} pairs of at most {num_tokens} tokens; "
             f"waiting are {self.num_pairs} pairs of {self.num_tokens} tokens, "
-            f"allowed are {self.limits.max_pairs} pairs and {self.limits.max_tokens} tokens"
+            f"allowed are {self.limits.max_pairs} pairs and {self.limits.max_tokens} tokens, "
+            "shared evenly among clients"
         )
 
     def _retry_after_s(self, num_tokens: int) -> int:

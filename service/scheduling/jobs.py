@@ -25,6 +25,7 @@ class Job:
             collision costs nothing but a little sharing.
         deadline_s: When nobody waits for the answer any more.
         explain: Read every response token, too.
+        client: Whose work it is; clients of one class take turns.
         chunks, reads: The pair's chain and the rows of it that are read, worked out once.
     """
 
@@ -35,6 +36,7 @@ class Job:
     deadline_s: float
     group: int
     explain: bool = False
+    client: str = ""
     reads: tuple[Read, ...] = field(init=False, repr=False, compare=False)
     chunks: tuple[Chunk, ...] = field(init=False, repr=False, compare=False)
 

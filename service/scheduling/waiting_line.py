@@ -1,9 +1,9 @@
 """Orders what was admitted: interactive before bulk with ageing, and members of a group together.
 
-Within a class the order is first come, first served, except that the waiting members of a group follow their
-first one: they share its prompt. Bulk goes first in a frame whenever it has been passed over for
-`bulk_patience_s`; it then gets up to `bulk_share` of that frame, so neither class starves the other.
-Decisions only: no clock, no tasks.
+Within a class clients take turns by tokens; of one client the order is first come, first served, except that the
+waiting members of a group follow their first one: they share its prompt. Bulk goes first in a frame whenever it has
+been passed over for `bulk_patience_s`; it then gets up to `bulk_share` of that frame, so neither class starves the
+other. Decisions only: no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from service.scheduling.fair_share import Turns
 from service.scheduling.jobs import Job, JobId
 from service.types import Priority
 
@@ -21,9 +22,13 @@ class _Class:
 
     jobs: dict[JobId, Job] = field(default_factory=dict)
     groups: dict[int, dict[JobId, None]] = field(default_factory=dict)
+    clients: dict[str, dict[JobId, Job]] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
 
     def add(self, job: Job) -> None:
         self.jobs[job.job_id] = job
+        self.turns.enter(job.client)
+        self.clients.setdefault(job.client, {})[job.job_id] = job
         self.groups.setdefault(job.group, {})[job.job_id] = None
 
     def remove(self, job_id: JobId) -> Job | None:
@@ -33,20 +38,29 @@ class _Class:
             del members[job_id]
             if not members:
                 del self.groups[job.group]
+            own = self.clients[job.client]
+            del own[job_id]
+            if not own:
+                del self.clients[job.client]
+                self.turns.leave(job.client)
         return job
 
     def sort(self) -> None:
         """Orders by admission again."""
         self.jobs = dict(sorted(self.jobs.items()))
         self.groups = {group: dict(sorted(members.items())) for group, members in self.groups.items()}
+        self.clients = {client: dict(sorted(own.items())) for client, own in self.clients.items()}
 
     def in_order(self) -> Iterator[Job]:
-        """First come, first served, each followed by the rest of its group."""
+        """The clients by turns; of each, first come, first served, each job followed by the rest of its group."""
         seen: set[int] = set()
-        for job in self.jobs.values():
+        return self.turns.merged({client: self._runs_of(client, seen) for client in self.clients})
+
+    def _runs_of(self, client: str, seen: set[int]) -> Iterator[Iterator[Job]]:
+        for job in self.clients[client].values():
             if job.group not in seen:
                 seen.add(job.group)
-                yield from (self.jobs[job_id] for job_id in self.groups[job.group])
+                yield map(self.jobs.__getitem__, self.groups[job.group])
 
 
 @dataclass(slots=True)
@@ -74,7 +88,14 @@ class WaitingLine:
             waiting.sort()
 
     def remove(self, job_id: JobId) -> Job | None:
-        """Takes a job out, because a frame has taken it or nobody waits for it; None if it is not here."""
+        """Takes a job out, because a frame has taken it; None if it is not here. Its client's turn is over."""
+        job = self.drop(job_id)
+        if job is not None:
+            self._classes[job.priority].turns.charge(job.client, job.num_tokens)
+        return job
+
+    def drop(self, job_id: JobId) -> Job | None:
+        """Takes a job out that nobody waits for any more; None if it is not here."""
         for waiting in self._classes.values():
             job = waiting.remove(job_id)
             if job is not None:
@@ -86,7 +107,7 @@ class WaitingLine:
         """Removes and returns the jobs whose deadline has passed."""
         late = [job for waiting in self._classes.values() for job in waiting.jobs.values() if job.deadline_s <= now_s]
         for job in late:
-            self.remove(job.job_id)
+            self.drop(job.job_id)
         return late
 
     def is_bulk_overdue(self, now_s: float) -> bool:

@@ -58,5 +58,8 @@ class ServedModel(Protocol):
     async def preview(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Renders, tokenizes and cuts without scoring: what `/v1/tokenize` shows."""
 
+    def cancel_all(self) -> None:
+        """Ends every pair admitted and not yet answered with `cancelled`; callable again."""
+
     async def verify(self) -> list[GoldenCheck]:
         """Scores the model's golden pairs now, through the real path."""

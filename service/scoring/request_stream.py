@@ -39,6 +39,7 @@ class RequestStream:
         pool: TokenizerPool,
         dispatcher: Dispatcher,
         admission: Admission,
+        wake_parked: Callable[[], None],
         ticket: Ticket,
         held_tokens: Sequence[int],
         clock: Callable[[], float],
@@ -46,6 +47,7 @@ class RequestStream:
         self._pool = pool
         self._dispatcher = dispatcher
         self._admission = admission
+        self._wake_parked = wake_parked
         self._ticket = ticket
         self._clock = clock
         self._started_s = clock()
@@ -115,7 +117,7 @@ class RequestStream:
             self._ticket.replies.put_nowait(Reply(index, result))
             return
         place.encoded = result
-        self._admission.correct(place.held_tokens, len(result.ids))
+        self._admission.correct(place.held_tokens, len(result.ids), self._ticket.client)
         place.held_tokens = len(result.ids)
         self._dispatcher.enqueue(self._ticket, index, result)
 
@@ -139,4 +141,5 @@ class RequestStream:
         """Gives back a pair's room, once."""
         if not place.is_done:
             place.is_done = True
-            self._admission.release(1, place.held_tokens)
+            self._admission.release(1, place.held_tokens, self._ticket.client)
+            self._wake_parked()

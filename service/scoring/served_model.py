@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.ledger import Ticket
-from service.errors import InvalidInput, ModelNotReady
+from service.errors import Cancelled, InvalidInput, ModelNotReady
 from service.scheduling.admission import Admission
+from service.scoring.parking import ParkingLot
 from service.scoring.request_stream import RequestStream
 from service.tokenization.pool import TokenizerPool
 from service.types import (
@@ -21,6 +22,7 @@ from service.types import (
     ModelCard,
     PairInput,
     PairOutcome,
+    Priority,
     ScoreOptions,
     Truncation,
 )
@@ -56,12 +58,15 @@ class LoadedModel:
         golden: Sequence[GoldenPair],
         *,
         default_timeout_s: float,
+        park_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._card = card
         self._parts = parts
         self._golden = tuple(golden)
         self._default_timeout_s = default_timeout_s
+        self._park_s = park_s
+        self._lot = ParkingLot(parts.admission)
         self._clock = clock
         self._not_ready_because = "the golden pairs have not been scored yet"
 
@@ -73,7 +78,7 @@ class LoadedModel:
     def health(self) -> Health:
         """Ready once the golden pairs agreed and while the engine thread lives."""
         if not self._parts.dispatcher.is_alive:
-            return Health(False, "the engine thread is not running")
+            return Health(False, f"the engine thread is not running: {self._parts.dispatcher.ended_because}", True)
         return Health(not self._not_ready_because, self._not_ready_because)
 
     async def start(self) -> None:
@@ -83,11 +88,9 @@ class LoadedModel:
         self._card = replace(self._card, is_verified=self._card.is_verified and not failed)
 
     async def submit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> RequestStream:
-        """Admits all pairs of a request or refuses it."""
-        health = self.health()
-        if not health.is_ready:
-            raise ModelNotReady(health.reason)
-        return self._admit(pairs, options)
+        """Admits all pairs of a request or refuses it; bulk requests may wait a while for room."""
+        self._check_ready()
+        return await self._admit(pairs, options)
 
     async def preview(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
         """Encodes without scoring."""
@@ -95,9 +98,14 @@ class LoadedModel:
 
     async def verify(self) -> list[GoldenCheck]:
         """Scores the golden pairs now, through the path everyone's pairs take."""
-        stream = self._admit([pair.conversation for pair in self._golden], ScoreOptions(dialect="verify"))
+        stream = await self._admit([pair.conversation for pair in self._golden], ScoreOptions(dialect="verify"))
         outcomes = {outcome.index: outcome async for outcome in stream}
         return [_check(pair, outcomes[index]) for index, pair in enumerate(self._golden)]
+
+    def cancel_all(self) -> None:
+        """Answers everyone who waits with `cancelled` now: the time to shut down in is over."""
+        self._lot.turn_away(Cancelled("the server is shutting down; this request was not admitted"))
+        self._parts.dispatcher.cancel_all()
 
     async def close(self) -> None:
         """Answers who waits, then frees engine and tokenizers."""
@@ -105,14 +113,23 @@ class LoadedModel:
         await self._parts.engine.close()
         self._parts.pool.close()
 
-    def _admit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> RequestStream:
+    def _check_ready(self) -> None:
+        health = self.health()
+        if not health.is_ready:
+            raise ModelNotReady(health.reason)
+
+    async def _admit(self, pairs: Sequence[PairInput], options: ScoreOptions) -> RequestStream:
         """Reserves room for all pairs on their upper bounds, before any work is done."""
         parts = self._parts
         bounds = [parts.pool.upper_bound_tokens(pair) for pair in pairs]
-        parts.admission.admit(len(pairs), sum(bounds))
         timeout_s = self._default_timeout_s if options.deadline_s is None else options.deadline_s
-        ticket = Ticket(options.priority, self._clock() + timeout_s, options.explain)
-        stream = RequestStream(parts.pool, parts.dispatcher, parts.admission, ticket, bounds, self._clock)
+        ends_at_s = self._clock() + timeout_s
+        wait_s = min(self._park_s, timeout_s) if options.priority is Priority.BULK else 0.0
+        await self._lot.admit(len(pairs), sum(bounds), options.client, wait_s)
+        ticket = Ticket(options.priority, ends_at_s, options.explain, options.client)
+        stream = RequestStream(
+            parts.pool, parts.dispatcher, parts.admission, self._lot.wake, ticket, bounds, self._clock
+        )
         stream.start(pairs, options.truncation)
         return stream
 

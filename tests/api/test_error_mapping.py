@@ -34,6 +34,7 @@ EXPECTED = {
     "FingerprintMismatch": (412, "fingerprint_mismatch", False),
     "MalformedBody": (400, "malformed_body", False),
     "BodyTooLarge": (413, "too_large", False),
+    "SlowBody": (408, "slow_body", True),
     "Unauthorized": (401, "unauthorized", False),
     "SettingsError": (500, "settings", False),
 }

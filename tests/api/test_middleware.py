@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -24,7 +25,8 @@ from tests.fakes import FakeServedModel, building
 
 PAIR = {"prompt": "p", "response": "r"}
 KEYS = ["right", "also right", "schlüssel"]
-OPEN = {("GET", "/"), ("HEAD", "/")} | {
+PROBES = ("/infinity/health", "/v2/health/live", "/v2/health/ready")
+OPEN = {("GET", "/"), ("HEAD", "/"), *(("GET", path) for path in PROBES)} | {
     (method, path) for method in ("GET", "HEAD") for path in ("/livez", "/readyz", "/health", "/static/{name}")
 }
 
@@ -56,7 +58,7 @@ def test_the_table_of_routes_is_the_whole_app() -> None:
 @pytest.mark.parametrize(("method", "path"), list(all_routes()))
 async def test_every_route_but_the_open_ones_asks_for_the_key(method: str, path: str, credentials: str) -> None:
     headers = {} if credentials == "none" else {"Authorization": f"Bearer {credentials}"}
-    address = path.replace("{name:path}", "demo").replace("{name}", "page.js")
+    address = path.replace("{name:path}", "demo").replace("{name}", "page.js").replace("{version}", "1")
     async with serving(guarded_app()) as client:
         reply = await client.request(method, address, headers=headers)
 
@@ -96,6 +98,20 @@ async def test_a_key_may_stand_in_the_header_or_the_query(query: str, header: by
         reply = await client.get(f"/v1/models{query}", headers=[(b"Authorization", header)] if header else [])
 
     assert reply.status_code == status
+
+
+@pytest.mark.parametrize(("key", "status"), [("right", 200), ("wrong", 401)])
+@pytest.mark.parametrize("shape", [str.lower, str.upper], ids=["lower", "upper"])
+async def test_a_key_may_be_configured_by_its_hash(key: str, status: int, shape: Callable[[str], str]) -> None:
+    digest = hashlib.sha256(b"right").hexdigest()
+    app = create_app(settings(api_keys=[f"sha256:{shape(digest)}", "other"]), building(FakeServedModel()))
+    async with serving(app) as client:
+        by_header = await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
+        by_query = await client.get(f"/v1/models?key={key}")
+        by_hash = await client.get("/v1/models", headers={"Authorization": f"Bearer sha256:{digest}"})
+
+    assert (by_header.status_code, by_query.status_code) == (status, status)
+    assert by_hash.status_code == 401  # whoever reads the configuration does not hold a key
 
 
 async def test_a_wrong_key_learns_nothing_about_routes() -> None:
@@ -200,6 +216,25 @@ async def test_a_length_that_lies_does_not_get_past_the_limit() -> None:
         await connection.run()
 
     assert connection.status == 413
+
+
+async def test_half_a_body_is_refused_after_the_servers_bound(observer: RecordingObserver) -> None:
+    app = create_app(settings(default_timeout_s=0.05), building(FakeServedModel()), observers=[observer])
+    connection = HalfSent(app, "/v1/score", [b'{"pairs": ['])
+    async with serving(app):
+        await connection.run()
+
+    assert connection.status == 408
+    assert json.loads(connection.body)["error"]["code"] == "slow_body"
+    assert (b"connection", b"close") in connection.sent[0]["headers"]
+
+
+class HalfSent(Connection):
+    """Promises more of the body and never sends it."""
+
+    async def _receive(self) -> dict[str, object]:
+        message = await super()._receive()
+        return {**message, "more_body": True}
 
 
 @pytest.mark.parametrize("given", ["abc-123", "trace:0af7/651.9_16@host+1="])

@@ -56,6 +56,50 @@ async def test_while_models_load_the_server_lives_and_says_why_it_is_not_ready()
     assert (counted.status_code, page.status_code) == (200, 200)
 
 
+async def test_requests_may_wait_for_models_that_are_being_loaded_and_probes_do_not() -> None:
+    gate = asyncio.Event()
+    app = create_app(settings(), building(FakeServedModel(), gate=gate), startup_wait_s=60.0)
+    body = {"pairs": [{"prompt": "p", "response": "r"}]}
+    async with starting(app) as client:
+        waiting = [asyncio.create_task(client.post("/v1/score", json=body)) for _ in range(3)]
+        probe = await client.get("/readyz")
+        await settle()
+        assert not any(call.done() for call in waiting)
+        gate.set()
+        replies = await asyncio.gather(*waiting)
+
+    assert probe.status_code == 503
+    assert [reply.status_code for reply in replies] == [200] * 3
+
+
+async def test_a_wait_for_models_ends_in_the_reason_why_there_are_none() -> None:
+    app = create_app(settings(), building(FakeServedModel(), gate=asyncio.Event()), startup_wait_s=0.01)
+    async with starting(app) as client:
+        reply = await client.post("/v1/score", json={"pairs": []})
+
+    assert reply.status_code == 503
+    assert reply.json()["error"]["message"] == "starting: loading weights"
+
+
+async def test_a_draining_server_refuses_new_work_and_cancels_the_rest_at_the_end_of_its_grace() -> None:
+    model = FakeServedModel(holds={0: asyncio.Event()})
+    app = create_app(settings(), building(model))
+    body = {"pairs": [{"prompt": "p", "response": "r"}]}
+    async with serving(app) as client:
+        admitted = asyncio.create_task(client.post("/v1/score", json=body))
+        while not model.submitted:
+            await asyncio.sleep(0)
+        draining = asyncio.create_task(app.state.startup.drain(0.05))
+        await asyncio.sleep(0)
+        late, ready = await client.post("/v1/score", json=body), await client.get("/readyz")
+        await draining
+        reply = await admitted
+
+    assert (late.status_code, ready.json()["reason"]) == (503, "shutting down")
+    assert reply.json()["results"][0]["error"]["code"] == "cancelled"
+    assert model.num_cancelled == 1
+
+
 @pytest.mark.parametrize("path", PROBES)
 async def test_a_loaded_server_is_ready(path: str) -> None:
     async with serving(create_app(settings(), building(FakeServedModel()))) as client:

@@ -62,11 +62,22 @@ class ScriptedServer:
         if path == "/v1/verify":
             return _json_answer(200, {"ok": True, "model": parsed.get("model")})
         fault = next(self._faults)
+        if path == "/get_reward":
+            return self._rewards(fault, parsed)
         if parsed.get("fingerprint") not in (None, self.fingerprint) and fault != "ignore_pin":
             return _error_answer(412, "fingerprint_mismatch", f"serving {self.fingerprint}")
         is_streaming = headers.get("accept") == "application/x-ndjson"
         results = [self._result(path, index, pair) for index, pair in enumerate(parsed["pairs"])]
         return _FAULTS[fault](self, results, is_streaming)
+
+    def _rewards(self, fault: str, parsed: Mapping[str, Any]) -> Answer:
+        """OpenRLHF's reply: the score of each query, or the fault."""
+        if fault != "ok":
+            return _FAULTS[fault](self, [], False)
+        texts = zip(parsed["query"], parsed["prompts"], strict=True)
+        return _json_answer(
+            200, {"rewards": [self.score({"query": query, "prompt": prompt}) for query, prompt in texts]}
+        )
 
     def _get(self, path: str) -> Answer:
         if path == "/v1/models":

@@ -110,6 +110,15 @@ async def test_cohere_v1_documents_and_rank_fields(serve):
     assert (missing.status_code, "documents[0]" in missing.json()["message"]) == (422, True)
 
 
+async def test_what_litellm_sends_to_tei_by_itself_is_harmless(serve):
+    body = {"query": "What is 2+2?", "texts": DOCUMENTS, "raw_scores": False, "truncation_direction": "Right"}
+    async with serve() as client:
+        ranked = (await client.post("/rerank", json=body)).json()
+        assert [(entry["index"], entry["score"]) for entry in ranked] == [
+            (index, sigmoid(score)) for index, score in await ranking(client)
+        ]
+
+
 async def test_tei_rerank(serve):
     body = {"query": "What is 2+2?", "texts": DOCUMENTS, "raw_scores": True, "return_text": True, "top_n": 1}
     async with serve() as client:

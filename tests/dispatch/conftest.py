@@ -83,17 +83,25 @@ async def open_counter(
     cache_pairs: int = 0,
     engine: FakeEngine | None = None,
     kept_tokens: int = 0,
+    max_forward_s: float | None = None,
+    on_frame: Callable[[FrameReport], None] = lambda report: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Counter]:
     """A running dispatcher, closed at the end."""
     engine = engine or FakeEngine(max_frame_tokens=max_tokens, on_run=on_run)
     reports: list[FrameReport] = []
+
+    def note(report: FrameReport) -> None:
+        reports.append(report)
+        on_frame(report)
+
+    thread = EngineThread(engine, max_forward_s)
     dispatcher = Dispatcher(
-        EngineThread(engine),
+        thread,
         FrameLimits(max_tokens),
         cache=ScoreCache(cache_pairs),
         directory=PrefixDirectory(kept_tokens),
-        on_frame=reports.append,
+        on_frame=note,
         clock=clock,
     )
     dispatcher.start()
@@ -101,6 +109,7 @@ async def open_counter(
         yield Counter(engine, dispatcher, reports)
     finally:
         await dispatcher.close()
+        await thread.close()
 
 
 @pytest.fixture

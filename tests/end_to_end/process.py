@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -42,20 +43,21 @@ class ServerProcess:
     process: subprocess.Popen[str]
     log: Path
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and parsed body of a GET."""
-        return _answer(urllib.request.Request(self.url + path))
+        return _answer(urllib.request.Request(self.url + path), self.tls)
 
     def post(self, path: str, body: object) -> tuple[int, Any]:
         """Status and parsed body of a POST of JSON."""
         headers = {"Content-Type": "application/json"}
-        return _answer(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
+        return _answer(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers), self.tls)
 
     def wait_ready(self) -> None:
         """Returns when `/readyz` says 200."""
@@ -75,12 +77,14 @@ class ServerProcess:
 
 
 @contextmanager
-def running(log: Path, *arguments: str | Path, port: int = 0) -> Iterator[ServerProcess]:
-    """A server started with `reward-server serve ARGUMENTS`, ready, ended at the end."""
+def running(
+    log: Path, *arguments: str | Path, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[ServerProcess]:
+    """A server started with `reward-server serve ARGUMENTS`, ready, ended at the end; `tls` to speak HTTPS with it."""
     words = [*COMMAND, "serve", *map(str, arguments), "--port", str(port)]
     with log.open("w") as output:
         process = subprocess.Popen(words, env=environment(), stdout=output, stderr=subprocess.STDOUT, text=True)
-    server = ServerProcess(process, log, port)
+    server = ServerProcess(process, log, port, tls)
     try:
         server.wait_ready()
         yield server
@@ -91,17 +95,17 @@ def running(log: Path, *arguments: str | Path, port: int = 0) -> Iterator[Server
 
 
 def _printed_port(printed: str) -> int:
-    _, found, rest = printed.partition("listening on http://127.0.0.1:")
+    _, found, rest = printed.partition("://127.0.0.1:")
     return int(rest.partition(",")[0]) if found and "," in rest else 0
 
 
-def _answer(request: urllib.request.Request) -> tuple[int, Any]:
+def _answer(request: urllib.request.Request, tls: ssl.SSLContext | None) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=60, context=tls) as reply:
             return reply.status, _parsed(reply.read())
     except urllib.error.HTTPError as error:
         return error.code, _parsed(error.read())
-    except urllib.error.URLError:
+    except OSError:
         return 0, None
 
 

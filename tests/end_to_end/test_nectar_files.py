@@ -5,11 +5,14 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from reward_client import Client
 from tests.end_to_end.process import COMMAND, environment, run_command, running
 from tests.shared_data import nectar_pairs
 
 
+@pytest.mark.shared
 def test_file_http_stream_and_a_killed_run_give_the_same_scores(tmp_path):
     pairs = [
         {

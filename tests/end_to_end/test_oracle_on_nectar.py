@@ -50,6 +50,7 @@ class PlainModel:
         return float(self.model(torch.tensor([ids])).logits[0, 0])
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("case", ["demo", *FAMILIES, "llama-pad-is-eos"])
 async def test_served_scores_equal_a_plain_forward_on_all_pairs_that_fit(case, tmp_path):
     pairs = nectar_pairs()

@@ -57,7 +57,7 @@ def golden_score():
 
 
 @asynccontextmanager
-async def serving(on_run=None, limits=None, golden_value=None, default_timeout_s=10.0):
+async def serving(on_run=None, limits=None, golden_value=None, default_timeout_s=10.0, park_s=0.0):
     engine = EngineThread(FakeEngine(max_frame_tokens=100, on_run=on_run))
     dispatcher = Dispatcher(engine, FrameLimits(100))
     dispatcher.start()
@@ -70,7 +70,7 @@ async def serving(on_run=None, limits=None, golden_value=None, default_timeout_s
     card = ModelCard(ModelId("fake"), Fingerprint("sha256:0"), MAX_TOKENS, "head", "readout", 0, engine.info())
     score = golden_score() if golden_value is None else golden_value
     golden = [GoldenPair("greeting", GOLDEN, score, tolerance=0.0)]
-    model = LoadedModel(card, parts, golden, default_timeout_s=default_timeout_s)
+    model = LoadedModel(card, parts, golden, default_timeout_s=default_timeout_s, park_s=park_s)
     await model.start()
     try:
         yield model, parts
@@ -258,3 +258,52 @@ async def test_preview_encodes_without_scoring():
         assert good.ids == (1, 1, 1, 1, 1, 2)
         assert isinstance(bad, TooLong)
         assert len(parts.engine._engine.frames) == ran
+
+
+async def test_a_dead_engine_is_told_at_once_and_for_good():
+    def die(frame):
+        if 9 in frame.token_ids:
+            raise SystemExit(1)
+
+    async with serving(on_run=die) as (model, parts):
+        (killer,) = await collect(model, [ids(9)])
+        health = model.health()
+
+        assert killer.error.code == "engine_failure"
+        assert (health.is_ready, health.is_final) == (False, True)
+        assert "SystemExit" in health.reason
+        with pytest.raises(ModelNotReady, match="the engine thread is not running"):
+            await model.submit([ids(1)], ScoreOptions())
+        assert parts.admission.num_pairs == parts.admission.num_tokens == 0
+
+
+async def test_what_waits_can_be_cancelled_at_once_and_its_room_comes_back():
+    gate = Gate()
+    async with serving(on_run=gate) as (model, parts):
+        gate.shut()
+        stream = await model.submit([ids(1), ids(2)], ScoreOptions())
+        await gate.wait_until_entered()
+        model.cancel_all()
+        outcomes = [outcome async for outcome in stream]
+        gate.open()
+
+        assert [outcome.error.code for outcome in outcomes] == ["cancelled", "cancelled"]
+        assert parts.admission.num_pairs == parts.admission.num_tokens == 0
+
+
+async def test_a_bulk_request_waits_for_room_and_an_interactive_one_is_refused():
+    gate = Gate()
+    async with serving(on_run=gate, limits=QueueLimits(10**6, 2), park_s=30.0) as (model, parts):
+        gate.shut()
+        first = await model.submit([ids(1), ids(2)], ScoreOptions())
+        with pytest.raises(Overloaded):
+            await model.submit([ids(3)], ScoreOptions())
+        parked = asyncio.create_task(collect(model, [ids(4)], priority=Priority.BULK))
+        await asyncio.sleep(0.01)
+        assert not parked.done()
+        gate.open()
+        assert len([outcome async for outcome in first]) == 2
+        (outcome,) = await parked
+
+        assert outcome.reward.score == fake_score([4] * 5 + [5])
+        assert parts.admission.num_pairs == parts.admission.num_tokens == 0

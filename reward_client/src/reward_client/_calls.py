@@ -57,6 +57,11 @@ class Calls:
         body = to_json({} if name is None else {"model": name})
         return self._plain("POST", "/v1/verify", _json.read_object, now, body=body)
 
+    def policy_rewards(self, now: float, queries: list[str], prompts: list[str]) -> PlainCall[list[float]]:
+        """`POST /get_reward`: raw scores of text in the policy's template."""
+        body = to_json({"query": queries, "prompts": prompts})
+        return self._plain("POST", "/get_reward", lambda reply: _wire.read_rewards(reply, len(queries)), now, body=body)
+
     def ready(self, now: float, timeout_s: float) -> PlainCall[None]:
         """`GET /readyz` until it says so; polls at least once a second, whatever `Retry-After` says."""
         check_least("timeout_s", timeout_s, 0.001)

@@ -17,7 +17,7 @@ from typing import (
 )
 
 from reward_client._failures import read_pair_error
-from reward_client._json import MalformedReply
+from reward_client._json import MalformedReply, read_object
 from reward_client._pairs import EncodedPair
 from reward_client.values import ModelInfo, PairError, Result, Tokenized, Usage
 
@@ -112,6 +112,15 @@ def read_models(body: Any) -> tuple[ModelInfo, ...]:
         )
         for raw in data
     )
+
+
+def read_rewards(reply: bytes, num_texts: int) -> list[float]:
+    """Returns the rewards of a reply of `POST /get_reward`, one for each text."""
+    rewards = read_object(reply).get("rewards")
+    if not isinstance(rewards, list) or len(rewards) != num_texts:
+        found = len(rewards) if isinstance(rewards, list) else "no"
+        raise MalformedReply(f"{found} rewards for {num_texts} texts")
+    return [_number(reward) for reward in rewards]
 
 
 def _read_result(raw: Mapping[str, Any], pair: EncodedPair) -> Result:

@@ -16,7 +16,8 @@ from service.api.deps import CallerDep, RuntimeDep
 from service.api.dialects.policy_templates import AS_IS, conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
-from service.errors import EngineFailure, InvalidInput, RewardServiceError
+from service.errors import BadConversation, EngineFailure, InvalidInput, RewardServiceError
+from service.scoring.protocol import ServedModel
 from service.types import Conversation, Message, PairInput, PairOutcome, Priority, RenderedText, ScoreOptions, TokenIds
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -40,6 +41,19 @@ def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
     return tuple(Message(turn.role, turn.content) for turn in turns)
 
 
+def conversation_of(turns: Sequence[Turn]) -> Conversation:
+    """A prompt and the assistant's answer to it, as one list of messages.
+
+    Raises:
+        BadConversation: If the last message is not the assistant's, or nothing comes before it.
+    """
+    if len(turns) < 2 or turns[-1].role != "assistant":
+        roles = ", ".join(turn.role for turn in turns[-3:]) or "none"
+        message = f"messages end with {roles}; allowed: a prompt and then the assistant's answer as the last"
+        raise BadConversation(message, param="messages")
+    return Conversation(messages_of(turns[:-1]), turns[-1].content)
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What a compatibility handler scores with."""
@@ -52,6 +66,14 @@ class Desk:
         """The template in which rendered text comes, where the operator has said so."""
         return self.runtime.settings.policy_template
 
+    def served(self, model: str | None) -> ServedModel:
+        """The model that answers to `model`: whatever it is called while one is loaded.
+
+        Raises:
+            UnknownModel: If several are loaded and none of them is called so.
+        """
+        return self.runtime.default_model if len(self.runtime.models) == 1 else self.runtime.find(model)
+
     async def scores(
         self, pairs: Sequence[PairInput], dialect: str, priority: Priority, model: str | None = None
     ) -> list[PairOutcome]:
@@ -60,11 +82,11 @@ class Desk:
         Raises:
             RewardServiceError: The first pair's that has no score: these replies have no place for it.
             BodyTooLarge: If there are too many pairs.
+            UnknownModel: As `served` does.
         """
         self.runtime.check_num_pairs(len(pairs))
-        served = self.runtime.default_model if len(self.runtime.models) == 1 else self.runtime.find(model)
         options = ScoreOptions(truncation=self.runtime.settings.truncation, priority=priority, dialect=dialect)
-        outcomes = await score_all(served, pairs, options, self.caller)
+        outcomes = await score_all(self.served(model), pairs, options, self.caller)
         for outcome in outcomes:
             if outcome.reward is None:
                 raise _of_item(outcome)

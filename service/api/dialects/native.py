@@ -1,7 +1,7 @@
-"""The native dialect: `/v1/score`, `/v1/rank`, `/v1/tokenize`, `/v1/verify`, `/v1/models` and `/v1/info`.
+"""The native dialect: `/v1/rank`, `/v1/tokenize`, `/v1/verify`, `/v1/models` and `/v1/info`.
 
-The contract is `docs/api.md`. Handlers translate, call, translate; `answer_score` stands apart so that whoever
-shares `/v1/score` with another protocol can hand native bodies on to it.
+The contract is `docs/api.md`. Handlers translate, call, translate. `/v1/score` is shared with vLLM: its route stands
+in `shared_score.py`, which hands native bodies on to `answer_score`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from service.types import ModelCard, PairOutcome
 
 router: Final = APIRouter(route_class=JsonRoute, tags=["native"], responses=examples.ERROR_REPLIES)
 
-ScoreBodyDep = Annotated[ScoreBody, Body(openapi_examples=examples.SCORE_BODIES)]
 RankBodyDep = Annotated[RankBody, Body(openapi_examples=examples.RANK_BODIES)]
 TokenizeBodyDep = Annotated[ScoreBody, Body(openapi_examples=examples.TOKENIZE_BODIES)]
 VerifyBodyDep = Annotated[VerifyBody, Body(openapi_examples=examples.VERIFY_BODIES)]
@@ -71,17 +70,8 @@ class ScoreLines:
         await self._call.aclose()
 
 
-@router.post("/v1/score", summary="Score pairs", responses=examples.SCORE_REPLY)
-async def score(body: ScoreBodyDep, request: Request, runtime: RuntimeDep, caller: CallerDep) -> Response:
-    """Gives one result for each pair, in order: a `score` or an `error`; one bad pair never spoils the others.
-
-    With `Accept: application/x-ndjson` results come one line each as they finish, then a line of totals.
-    """
-    return await answer_score(body, request, runtime, caller)
-
-
 async def answer_score(body: ScoreBody, request: Request, runtime: Runtime, caller: Caller) -> Response:
-    """Answers a native score body, whichever route it came in by."""
+    """Answers a native score body: all results at once, or a line each as they finish if the caller accepts that."""
     model = chosen_model(body, len(body.pairs), runtime)
     options = body.to_options(explain=body.explain)
     if wants_ndjson(request):

@@ -19,7 +19,6 @@ from service.api.dialects.compat import (
     DeskDep,
     LenientBody,
     answer_to,
-    refuse_unhonoured,
     shown,
     sigmoid,
     transformed,
@@ -50,7 +49,6 @@ class PredictBody(LenientBody):
     inputs: str | list[str] | list[list[str]]
     raw_scores: bool = False
     truncate: bool | None = None
-    truncation_direction: str | None = None
     parameters: Parameters = Parameters()
 
 
@@ -62,7 +60,6 @@ class RerankBody(LenientBody):
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool | None = None
-    truncation_direction: str | None = None
 
 
 @router.post("/predict", summary="TEI: predict")
@@ -114,11 +111,11 @@ async def info(runtime: RuntimeDep) -> Response:
 
 
 def _refuse_truncation(body: PredictBody | RerankBody) -> None:
+    """Without `truncate` a `truncation_direction`, which litellm always sends, means nothing."""
     if body.truncate:
         raise InvalidInput(
             "truncate is true; allowed: leave it out and set --truncation on the server", param="truncate"
         )
-    refuse_unhonoured(body, "truncation_direction")
 
 
 def _pair(item: str | list[str], policy_template: str | None) -> PairInput:

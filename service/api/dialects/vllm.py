@@ -21,7 +21,7 @@ from service.api.dialects.compat import (
     LenientBody,
     Turn,
     answer_to,
-    messages_of,
+    conversation_of,
     num_tokens,
     refuse_unhonoured,
     shown,
@@ -31,12 +31,17 @@ from service.api.dialects.compat import (
 )
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
-from service.errors import BadConversation, InvalidInput
-from service.types import Conversation, PairInput, PairOutcome, Priority
+from service.errors import InvalidInput
+from service.types import PairInput, PairOutcome, Priority
 
 NAME: Final = "vllm"
 router: Final = APIRouter(route_class=JsonRoute, tags=[NAME])
 _numbers: Final = count(1)
+
+_FIRST_KEYS: Final = ("queries", "text_1", "data_1")
+_SECOND_KEYS: Final = ("documents", "items", "text_2", "data_2")
+TEXT_PAIR_KEYS: Final = frozenset((*_FIRST_KEYS, *_SECOND_KEYS))
+"""What tells a body of text pairs from another server's."""
 
 
 class ModelField(LenientBody):
@@ -59,8 +64,8 @@ class ClassifyBody(ModelField):
 class TextPairsBody(ModelField):
     """Two sides, by any of vLLM's names: one to one, one to many, or as many on each."""
 
-    first: str | list[str] = Field(validation_alias=AliasChoices("queries", "text_1", "data_1"))
-    second: str | list[str] = Field(validation_alias=AliasChoices("documents", "items", "text_2", "data_2"))
+    first: str | list[str] = Field(validation_alias=AliasChoices(*_FIRST_KEYS))
+    second: str | list[str] = Field(validation_alias=AliasChoices(*_SECOND_KEYS))
     use_activation: bool | None = Field(None, validation_alias=AliasChoices("use_activation", "activation"))
 
 
@@ -84,6 +89,11 @@ async def pooling(body: ClassifyBody, desk: DeskDep) -> Response:
 @router.post("/score", summary="vLLM: scores of text pairs")
 async def score(body: TextPairsBody, desk: DeskDep) -> Response:
     """Gives the sigmoid of each pair's score, or the raw one for `use_activation: false`."""
+    return await answer_score(body, desk)
+
+
+async def answer_score(body: TextPairsBody, desk: Desk) -> Response:
+    """Answers a body of text pairs, whichever route it came in by."""
     refuse_unhonoured(body, "truncate_prompt_tokens")
     pairs = [answer_to(first, second) for first, second in _sides(body)]
     outcomes = await desk.scores(pairs, NAME, Priority.INTERACTIVE, body.model)
@@ -103,7 +113,7 @@ def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
     if (body.input is None) == (body.messages is None):
         raise InvalidInput("allowed: exactly one of input and messages", param="input")
     if body.messages is not None:
-        return [_conversation(body.messages)]
+        return [conversation_of(body.messages)]
     return inputs_of(body.input or [], policy_template)
 
 
@@ -117,12 +127,6 @@ def inputs_of(
     if ids:
         return [whole_ids(ids)]
     return [whole_text(item, policy) if isinstance(item, str) else whole_ids(item) for item in given]  # type: ignore[arg-type]
-
-
-def _conversation(turns: Sequence[Turn]) -> Conversation:
-    if len(turns) < 2 or turns[-1].role != "assistant":
-        raise BadConversation("messages must be a prompt and then the assistant's answer as the last", param="messages")
-    return Conversation(messages_of(turns[:-1]), turns[-1].content)
 
 
 def _sides(body: TextPairsBody) -> list[tuple[str, str]]:
@@ -139,11 +143,12 @@ def _reply(
     kind: str, data: object, outcomes: Sequence[PairOutcome], body: ModelField, desk: Desk, *, is_raw: bool
 ) -> Response:
     tokens = num_tokens(outcomes)
+    card = desk.served(body.model).card
     reply = {
         "id": f"{kind}-{next(_numbers)}",
         "object": "list",
-        "created": desk.runtime.default_model.card.created_s,
-        "model": body.model or desk.runtime.default_model.card.model_id,
+        "created": card.created_s,
+        "model": body.model or card.model_id,
         "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
     }

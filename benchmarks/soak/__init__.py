@@ -1,0 +1,1 @@
+"""What happens to callers when things go wrong: bursts, faults, hours of traffic. Figures go to docs/reliability.md."""

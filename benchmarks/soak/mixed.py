@@ -1,0 +1,121 @@
+"""Interactive calls while a bulk job runs: `python -m benchmarks.soak.mixed`.
+
+Calm and busy rounds take turns. Calm: single pairs, one after the other, and the bulk job alone. Busy: both together.
+The interactive median should rise by no more than two frames; what the bulk job loses is reported with a bootstrap
+interval. Ends in one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from typing import Any
+
+from benchmarks.soak.burst import texts
+from benchmarks.soak.server import Server, serving
+
+
+async def interactive(server: Server, until: asyncio.Event, number: int, seed: int) -> list[float]:
+    """Seconds of single calls, a pause of 50 ms between them, until told to stop or so many were made."""
+    took: list[float] = []
+    for prompt, response in texts(number, seed):
+        if until.is_set():
+            break
+        began = time.monotonic()
+        reply = await server.ask("POST", "/v1/score", {"pairs": [{"prompt": prompt, "response": response}]})
+        if reply.status != 200 or "score" not in reply.json()["results"][0]:
+            raise RuntimeError(f"an interactive call failed: {reply.status} {reply.body[:200]!r}")
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    return took
+
+
+async def bulk(server: Server, num_pairs: int, a_request: int, seed: int) -> float:
+    """Seconds of a bulk job, eight requests under way at a time."""
+    pairs = [{"prompt": prompt, "response": response} for prompt, response in texts(num_pairs, seed)]
+    slots = asyncio.Semaphore(8)
+
+    async def send(part: list[dict[str, str]]) -> None:
+        async with slots:
+            body = {"pairs": part, "priority": "bulk"}
+            reply = await server.ask("POST", "/v1/score", body, timeout_s=600)
+            failed = [result for result in reply.json()["results"] if "score" not in result]
+            if failed:
+                raise RuntimeError(f"{len(failed)} bulk pairs have no score; the first: {failed[0]}")
+
+    began = time.monotonic()
+    await asyncio.gather(*(send(pairs[start : start + a_request]) for start in range(0, num_pairs, a_request)))
+    return time.monotonic() - began
+
+
+async def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Calm and busy rounds in turn on one server."""
+    calm: list[float] = []
+    busy: list[float] = []
+    alone: list[float] = []
+    together: list[float] = []
+    async with serving("--default-timeout-s", "600") as server:
+        for number in range(args.rounds):
+            calm += await interactive(server, asyncio.Event(), 60, 10 * number)
+            alone.append(await bulk(server, args.pairs, args.a_request, 10 * number + 1))
+            is_over = asyncio.Event()
+            calls = asyncio.create_task(interactive(server, is_over, 100_000, 10 * number + 2))
+            together.append(await bulk(server, args.pairs, args.a_request, 10 * number + 3))
+            is_over.set()
+            busy += await calls
+        samples = await server.metrics()
+    frames = samples['reward_server_frame_seconds_count{model="demo"}']
+    frame_s = samples['reward_server_frame_seconds_sum{model="demo"}'] / frames
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "bulk_pairs": args.pairs,
+        "rounds": args.rounds,
+        "calm_ms": quantiles_ms(calm),
+        "busy_ms": quantiles_ms(busy),
+        "mean_frame_ms": round(1e3 * frame_s, 1),
+        "allowed_median_ms": round(1e3 * (statistics.median(calm) + 2 * frame_s), 1),
+        "bulk_alone_s": [round(seconds, 1) for seconds in alone],
+        "bulk_together_s": [round(seconds, 1) for seconds in together],
+        "bulk_loss": loss_interval(alone, together),
+    }
+
+
+def quantiles_ms(seconds: list[float]) -> dict[str, float]:
+    """Median and 95th percentile in milliseconds."""
+    ordered = sorted(seconds)
+    return {
+        "num": len(ordered),
+        "median": round(1e3 * statistics.median(ordered), 1),
+        "p95": round(1e3 * ordered[int(0.95 * (len(ordered) - 1))], 1),
+    }
+
+
+def loss_interval(alone: list[float], together: list[float]) -> dict[str, float]:
+    """How much longer the bulk job takes beside interactive calls, with a 95 % bootstrap interval over rounds."""
+    rng = random.Random(0)
+    ratios = [b / a - 1 for a, b in zip(alone, together, strict=True)]
+    means = sorted(statistics.fmean(rng.choices(ratios, k=len(ratios))) for _ in range(4000))
+    return {
+        "mean": round(statistics.fmean(ratios), 3),
+        "low": round(means[100], 3),
+        "high": round(means[-101], 3),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak.mixed", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=20_000)
+    parser.add_argument("--a-request", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    report = asyncio.run(measure(parser.parse_args(arguments)))
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()
