@@ -112,13 +112,27 @@ def save(folder: Path, config: Any, state: State, *, pickled: bool = False, **fi
     return state
 
 
-def rewrite_weights(reference: Reference, folder: Path, state: State, *, pickled: bool) -> None:
-    """Writes the weights anew, each tensor into the file it belongs to."""
-    own = dict(state)
-    for name, prefix in reference.side_files.items():
-        side = {key: own.pop(key) for key in list(own) if key.startswith(prefix)}
-        torch.save({key.removeprefix(prefix): tensor for key, tensor in side.items()}, folder / name)
-    write_weights(folder, own, pickled=pickled)
+class Rewriter:
+    """Writes a reference's weights anew, each tensor into the file it belongs to, and only files that differ."""
+
+    def __init__(self, reference: Reference, folder: Path, *, pickled: bool) -> None:
+        self._reference, self._folder, self._pickled = reference, folder, pickled
+        self._written: dict[str, State] = {}
+
+    def write(self, state: State) -> None:
+        """Tensors that are the same objects as at the last call are taken as unchanged."""
+        own = dict(state)
+        for file, prefix in self._reference.side_files.items():
+            side = {name.removeprefix(prefix): own.pop(name) for name in list(own) if name.startswith(prefix)}
+            if self._differs(file, side):
+                torch.save(side, self._folder / file)
+        if self._differs("", own):
+            write_weights(self._folder, own, pickled=self._pickled)
+
+    def _differs(self, file: str, state: State) -> bool:
+        before = self._written.get(file)
+        self._written[file] = state
+        return before is None or {n: id(t) for n, t in before.items()} != {n: id(t) for n, t in state.items()}
 
 
 def write_weights(folder: Path, state: State, *, pickled: bool) -> None:

@@ -137,13 +137,17 @@ def test_explaining_adds_the_responses_tokens_and_changes_nothing_else(served: S
     assert dataclasses.replace(explained, token_values=()) == plain
 
 
-@pytest.mark.parametrize("reference", REFERENCES, ids=lambda reference: reference.entries[0])
+LAYOUTS = {reference.entries[0]: reference for reference in REFERENCES}
+"""One reference for each layout; some layouts have several, which differ in config.json."""
+
+
+@pytest.mark.parametrize("reference", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("harm", ["delete", "rename", "reshape", "add"])
 def test_any_tensor_that_does_not_fit_is_refused_by_name(tmp_path: Path, reference: Reference, harm: str) -> None:
     vocab_size = min(reference.vocab_size, 700)
     state = reference.write(tmp_path, vocab_size)
     files = files_of(tmp_path, reference.entries[0])
-    is_pickled = (tmp_path / "pytorch_model.bin").is_file()
+    rewriter = ref.Rewriter(reference, tmp_path, pickled=(tmp_path / "pytorch_model.bin").is_file())
     load_model(files, dtype="float32", device="cpu")
     for name in [name for name in state if name not in reference.ignored]:
         damaged = dict(state)
@@ -153,7 +157,7 @@ def test_any_tensor_that_does_not_fit_is_refused_by_name(tmp_path: Path, referen
             del damaged[name]
         if harm == "reshape":
             damaged[name] = state[name][..., :-1].clone() if state[name].shape[-1] > 1 else state[name][..., None]
-        ref.rewrite_weights(reference, tmp_path, damaged, pickled=is_pickled)
+        rewriter.write(damaged)
         with pytest.raises(WeightsMismatch) as caught:
             load_model(files, dtype="float32", device="cpu")
         named = {"delete": [name], "rename": [name, f"{name}_new"], "reshape": [name], "add": [f"{name}_new"]}[harm]
