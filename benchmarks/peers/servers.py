@@ -43,7 +43,7 @@ def vllm(python: Path, folder: Path, log: Path, num_threads: int, block_size: in
     """The CPU build of vLLM, prefix cache on."""
     words = [str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(folder), "--runner", "pooling"]
     words += ["--convert", "classify", "--dtype", "float32", "--max-model-len", "4096"]
-    words += ["--block-size", str(block_size), "--disable-log-requests", "--served-model-name", folder.name]
+    words += ["--block-size", str(block_size), "--served-model-name", folder.name]
     environment = {
         "VLLM_CPU_KVCACHE_SPACE": "2",
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{num_threads - 1}",
