@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv-clients"
-GROUPS = ("apps", "infinity", "triton")
+GROUPS = ("apps", "light", "triton")
 
 
 def python_of(group: str) -> Path:

@@ -9,7 +9,7 @@ from tests.clients.conftest import DOCUMENTS
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("group", ["apps", "infinity"], ids=["before version 6", "newest"])
+@pytest.mark.parametrize("group", ["apps", "light"], ids=["before version 6", "newest"])
 def test_cohere(ask, served, group):
     found = ask(group, "cohere_sdk")
 
@@ -38,7 +38,7 @@ def test_litellm(ask, served):
 
 
 def test_rerankers(ask, served):
-    found = ask("apps", "rerankers_rank")
+    found = ask("light", "rerankers_rank")
 
     assert found["ranked"] == dict.fromkeys(("cohere", "jina", "text-embeddings-inference"), served.ranked)
     assert all(found["errors"].values())  # it looks at no status, and stumbles over a body without results
@@ -53,7 +53,7 @@ def test_llama_index(ask, served):
 
 
 def test_infinity_client(ask, served):
-    found = ask("infinity", "infinity_client_calls")
+    found = ask("light", "infinity_client_calls")
 
     assert (found["classified"], found["classified_raw"]) == (served.sigmoids, served.scores)
     assert (found["ranked"], found["ranked_raw"]) == (served.ranked, served.ranked_raw[:2])
