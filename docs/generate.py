@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from docs._generate import errors, fields, replies, running
+from docs._generate import errors, fields, models, replies, running
 from docs._generate.page import Renderer, rewrite
 
 FOLDER: Final = Path(__file__).parent
 
-PAGES: Final = ("api.md", "operations.md")
+PAGES: Final = ("api.md", "models.md", "operations.md")
 """Pages with generated blocks."""
 
 RENDERERS: Final[Mapping[str, Renderer]] = {
@@ -28,6 +28,7 @@ RENDERERS: Final[Mapping[str, Renderer]] = {
     "fields": fields.fields,
     "reply": replies.reply,
     "errors": errors.errors,
+    "catalogue": models.catalogue_table,
     "settings": running.settings,
     "metrics": running.metrics,
     "log": running.log,

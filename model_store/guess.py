@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from model_store.adapter import Adapter
 from model_store.errors import SourceError, UnsupportedModel
 from model_store.families import PACKED_FAMILIES
 from model_store.manifest import Backbone, Head, Manifest, Readout, ReadoutKind, Template
@@ -43,13 +44,16 @@ class _Folder:
     tensors: frozenset[str] | None
 
 
-def guess_manifest(folder: Path, *, name: str, tokenizer_folder: Path | None = None) -> Manifest:
+def guess_manifest(
+    folder: Path, *, name: str, tokenizer_folder: Path | None = None, adapter: Adapter | None = None
+) -> Manifest:
     """Guesses how a folder's model is loaded and read.
 
     Args:
         folder: Holds config.json and the weights.
         name: What to call the model.
         tokenizer_folder: Holds the tokenizer's files, if they do not lie beside the weights.
+        adapter: What is merged into the weights; it makes a sequence classifier of any base, and brings the head.
 
     Raises:
         SourceError: If config.json is missing or not JSON.
@@ -57,13 +61,18 @@ def guess_manifest(folder: Path, *, name: str, tokenizer_folder: Path | None = N
         UnsupportedModel: If the folder is nothing that can be guessed; says why and what to do instead.
     """
     here = _read(folder, tokenizer_folder or folder)
+    if adapter is not None:
+        here = _adapted(here)
     _refuse_unguessable(here)
     readout, about_readout = _readout(here.config)
     dtype, about_dtype = _dtype(here.config)
     bos, about_bos = _bos(here)
     manifest = Manifest(
         name=name,
-        backbone=Backbone(family=here.config["model_type"], ignored=(OLD_ROTARY_BUFFERS,)),
+        backbone=Backbone(
+            family=here.config["model_type"],
+            ignored=(OLD_ROTARY_BUFFERS, "lm_head.weight") if adapter is not None else (OLD_ROTARY_BUFFERS,),
+        ),
         head=Head(bias="score.bias" if "score.bias" in (here.tensors or ()) else None),
         readout=readout,
         template=Template(bos=bos),
@@ -100,6 +109,16 @@ def _read(folder: Path, tokenizer_folder: Path) -> _Folder:
         tokenizer=tokenizer,
         chat_template=jinja.read_text(encoding="utf-8") if jinja.is_file() else tokenizer.get("chat_template"),
         tensors=tensor_names(find_layout(folder)),
+    )
+
+
+def _adapted(here: _Folder) -> _Folder:
+    """The same base as a sequence classifier with one label; that the adapter has such a head is checked at loading."""
+    config = {name: value for name, value in here.config.items() if name != "id2label"}
+    return replace(
+        here,
+        config=config | {"architectures": ["AdaptedForSequenceClassification"], "num_labels": 1},
+        tensors=(here.tensors or frozenset()) | {"score.weight"},
     )
 
 

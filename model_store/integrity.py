@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from model_store.adapter import Adapter
 from model_store.errors import IntegrityError
 from model_store.manifest import Manifest
 from model_store.weights_layout import find_layout
@@ -44,12 +45,15 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_folder(folder: Path, tokenizer_folder: Path | None = None, *, num_threads: int = 2) -> dict[str, str]:
+def hash_folder(
+    folder: Path, tokenizer_folder: Path | None = None, adapter: Adapter | None = None, *, num_threads: int = 2
+) -> dict[str, str]:
     """Hashes every file of a model that can change a score.
 
     Args:
         folder: Holds config.json and the weights.
         tokenizer_folder: Holds the tokenizer's files, if they do not lie beside the weights.
+        adapter: What is merged into the weights, or None.
         num_threads: How many files are hashed at a time.
 
     Returns:
@@ -60,6 +64,8 @@ def hash_folder(folder: Path, tokenizer_folder: Path | None = None, *, num_threa
         OSError: If a file cannot be read.
     """
     paths = _paths(folder, tokenizer_folder or folder)
+    if adapter is not None:
+        paths |= {name: adapter.folder / name for name in adapter.file_names}
     with ThreadPoolExecutor(num_threads) as pool:
         return dict(zip(paths, pool.map(hash_file, paths.values()), strict=True))
 

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
-from model_store.errors import UnsupportedModel, WeightsMismatch
+from model_store.adapter_weights import open_merged
+from model_store.backbone_layouts import Source, sources
+from model_store.errors import UnsupportedModel
 from model_store.families import check_config, plain_attention
 from model_store.head_tensors import wanted_by_head
 from model_store.manifest import Backbone, Head, Manifest
@@ -25,7 +27,7 @@ from model_store.manifest_rules import DTYPES
 from model_store.resolved import resolve_manifest
 from model_store.sources import ModelFiles
 from model_store.weights_match import Wanted, match_tensors
-from model_store.weights_reader import WeightFiles, open_weights
+from model_store.weights_reader import WeightFiles, read_equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,32 +66,58 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | N
     """
     if dtype not in DTYPES:
         raise UnsupportedModel(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
+    plan = _plan(files, dtype, attention)
+    backbone, manifest = plan.backbone, plan.manifest
+    with open_merged(files.folder, files.adapter) as weights:
+        names = _match(plan, weights, files)
+        for key, source in plan.backbone_sources.items():
+            _fill(backbone, key, source.cut(read_equal(weights, names[key])), device)
+        head = {key: _head_tensor(weights, names[key], key, manifest.head, device) for key in plan.wanted_head}
+    _compute_buffers(backbone, device)
+    return LoadedModel(backbone.eval(), head, config=backbone.config, fields=plan.fields, manifest=manifest)
+
+
+def match_files(files: ModelFiles, weights: WeightFiles) -> dict[str, tuple[str, ...]]:
+    """Checks a model's tensors against what it needs, without reading them.
+
+    Returns:
+        For each tensor that is needed, the names under which it stands in the files.
+
+    Raises:
+        As `load_model`.
+    """
+    return _match(_plan(files, "float32", None), weights, files)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """An empty backbone, and where its tensors and the head's come from."""
+
+    backbone: Any
+    backbone_sources: Mapping[str, Source]
+    wanted_head: Mapping[str, Wanted]
+    fields: Mapping[str, Any]
+    manifest: Manifest
+
+
+def _plan(files: ModelFiles, dtype: str, attention: str | None) -> _Plan:
     fields = _read_fields(files.folder)
     manifest = resolve_manifest(files.manifest, fields)
     config = read_config(files.folder, manifest)
     attention = attention or plain_attention(manifest.backbone.family)
     backbone = _build_without_memory(config, getattr(torch, dtype), attention)
-    wanted_backbone = _wanted_by_backbone(backbone, manifest.backbone)
     wanted_head = wanted_by_head(
         manifest.head, fields, hidden_size=config.hidden_size, vocab_size=int(config.vocab_size)
     )
-    with open_weights(files.folder) as weights:
-        names = match_tensors(
-            wanted_backbone | wanted_head,
-            weights.facts(),
-            ignored=manifest.backbone.ignored,
-            where=str(files.folder),
-        )
-        for key in wanted_backbone:
-            _fill(backbone, key, _read(weights, names[key]), device)
-        head = {key: _head_tensor(weights, names[key], key, manifest.head, device) for key in wanted_head}
-    _compute_buffers(backbone, device)
-    return LoadedModel(
-        backbone=backbone.eval(),
-        head=head,
-        config=backbone.config,
-        fields=fields,
-        manifest=manifest,
+    return _Plan(backbone, _sources(backbone, config, manifest.backbone), wanted_head, fields, manifest)
+
+
+def _match(plan: _Plan, weights: WeightFiles, files: ModelFiles) -> dict[str, tuple[str, ...]]:
+    return match_tensors(
+        {key: source.wanted for key, source in plan.backbone_sources.items()} | dict(plan.wanted_head),
+        weights.facts(),
+        ignored=plan.manifest.backbone.ignored,
+        where=str(files.folder),
     )
 
 
@@ -102,12 +130,13 @@ def read_config(folder: Path, manifest: Manifest) -> Any:
     path = folder / "config.json"
     fields = _read_fields(folder)
     family = manifest.backbone.family
-    if fields.get("model_type") != family:
+    expected = manifest.backbone.model_type or family
+    if fields.get("model_type") != expected:
         raise UnsupportedModel(
-            f"{path}: model_type is {fields.get('model_type')!r}; manifest {manifest.name!r} says {family!r}"
+            f"{path}: model_type is {fields.get('model_type')!r}; manifest {manifest.name!r} says {expected!r}"
         )
     try:
-        config = CONFIG_MAPPING[family].from_dict(fields)
+        config = CONFIG_MAPPING[family].from_dict(fields | {"model_type": family})
     except Exception as error:  # transformers validates by exceptions of several libraries, with no common base
         raise UnsupportedModel(f"{path}: transformers refuses it: {error}") from error
     check_config(config, max_tokens=manifest.limits.max_tokens)
@@ -120,7 +149,7 @@ def _read_fields(folder: Path) -> dict[str, Any]:
 
 
 def _head_tensor(weights: WeightFiles, names: tuple[str, ...], key: str, head: Head, device: str) -> Tensor:
-    tensor = _read(weights, names)
+    tensor = read_equal(weights, names)
     if head.kind == "vocabulary" and key == head.weight:
         if max(head.rows) >= len(tensor):
             raise UnsupportedModel(f"head.rows is {list(head.rows)}; allowed: 0 to {len(tensor) - 1}, rows of {key}")
@@ -128,12 +157,9 @@ def _head_tensor(weights: WeightFiles, names: tuple[str, ...], key: str, head: H
     return tensor.to(device, torch.float32, copy=True)
 
 
-def _wanted_by_backbone(backbone: nn.Module, how: Backbone) -> dict[str, Wanted]:
-    prefixes = (how.prefix, *how.aliases)
-    return {
-        key: Wanted(tuple(prefix + key for prefix in prefixes), tuple(tensor.shape))
-        for key, tensor in backbone.state_dict().items()
-    }
+def _sources(backbone: nn.Module, config: Any, how: Backbone) -> dict[str, Source]:
+    shapes = {key: tuple(tensor.shape) for key, tensor in backbone.state_dict().items()}
+    return sources(how.layout, shapes, (how.prefix, *how.aliases), config)
 
 
 def _build_without_memory(config: Any, dtype: torch.dtype, attention: str) -> nn.Module:
@@ -142,15 +168,6 @@ def _build_without_memory(config: Any, dtype: torch.dtype, attention: str) -> nn
             config, dtype=dtype, attn_implementation=attention
         )
     return backbone.requires_grad_(False)
-
-
-def _read(weights: WeightFiles, names: tuple[str, ...]) -> Tensor:
-    """Reads a tensor that may be stored several times; the copies must be equal to the bit."""
-    tensor = weights.read(names[0])
-    for name in names[1:]:
-        if not torch.equal(weights.read(name), tensor):
-            raise WeightsMismatch("aliases", unfit={name: f"differs from its copy {names[0]}"})
-    return tensor
 
 
 def _fill(backbone: nn.Module, key: str, source: Tensor, device: str) -> None:

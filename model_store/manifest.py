@@ -62,6 +62,8 @@ class Backbone:
         aliases: Further prefixes under which the files may hold the same tensors (of a class that registers
             its backbone twice); each tensor may stand under any of them, and all its copies must be equal.
         ignored: Names (or endings, written `*.name`) known to be left over in the published files.
+        model_type: What config.json calls the model, where that is not the family.
+        layout: How the files name and cut the family's tensors: `standard`, or `internlm2`.
         expects: What config.json must say for the manifest to fit, by key, as JSON text (`"true"`, `"\"mlp\""`).
     """
 
@@ -69,6 +71,8 @@ class Backbone:
     prefix: str = "model."
     aliases: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    model_type: str | None = None
+    layout: str = "standard"
     expects: dict[str, str] = field(default_factory=dict)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from model_store.backbone_layouts import LAYOUTS
 from model_store.errors import ManifestError
 from model_store.families import FAMILIES
 from model_store.head_rules import expects_complaints, head_complaints, one_of
@@ -45,6 +46,7 @@ def _complaints(manifest: Manifest) -> Iterator[str]:
         yield f"name is {manifest.name!r}; allowed: letters, digits and . _ / - after a letter or digit"
     yield from one_of("dtype", manifest.dtype, DEFAULT_DTYPES)
     yield from one_of("backbone.family", manifest.backbone.family, FAMILIES)
+    yield from one_of("backbone.layout", manifest.backbone.layout, LAYOUTS)
     yield from expects_complaints(manifest.backbone.expects)
     yield from head_complaints(manifest)
     yield from _template(manifest.template)

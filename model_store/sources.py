@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_store import catalogue
+from model_store.adapter import Adapter, is_adapter, read_adapter
 from model_store.download import TOKENIZER_PATTERNS, Download, download_model, download_snapshot
 from model_store.errors import SourceError, UnknownModelName
 from model_store.guess import MANIFEST_FILE, guess_manifest, require_config
@@ -33,11 +34,13 @@ class ModelFiles:
     Attributes:
         folder: Holds config.json and the weights.
         tokenizer_folder: Holds the tokenizer and its chat template; often the same.
+        adapter: A LoRA adapter to merge into the weights when they are read, or None.
     """
 
     folder: Path
     tokenizer_folder: Path
     manifest: Manifest
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Sources:
 
         Args:
             reference: A folder of the same name as an entry is meant by `./name`.
-            weights: For a catalogue entry, a local folder to use instead of its own source.
+            weights: For a catalogue entry, a local folder to use instead of its own source; for an adapter's folder,
+                the base model's.
             tokenizer: A local folder with the tokenizer, if it is not the model's own.
 
         Raises:
@@ -68,6 +72,8 @@ class Sources:
                 raise SourceError(f"{given}: no such folder")
         if reference in catalogue.names(self.entries):
             return self._entry(catalogue.find(reference, self.entries), weights, tokenizer)
+        if reference and is_adapter(Path(reference).expanduser()):
+            return self._adapter(Path(reference).expanduser(), weights, tokenizer)
         if weights is not None:
             raise SourceError(
                 f"weights were given for {reference!r}, which is no catalogue entry; "
@@ -100,6 +106,28 @@ class Sources:
     def _entry_tokenizer(self, manifest: Manifest) -> Path | None:
         repository = manifest.origin.tokenizer_repository
         return self.download(repository, None, TOKENIZER_PATTERNS) if repository else None
+
+    def _adapter(self, folder: Path, base: Path | None, tokenizer: Path | None) -> ModelFiles:
+        """An adapter's folder: the base model that it names, or that was given, with the change merged in."""
+        adapter = read_adapter(folder)
+        base = base or self._base_folder(adapter)
+        require_config(base)
+        tokenizer_folder = _tokenizer_folder(base, tokenizer or (folder if _has_tokenizer(folder) else None))
+        if (path := folder / MANIFEST_FILE).is_file():
+            return ModelFiles(base, tokenizer_folder, read_manifest(path), adapter)
+        name = _clean(folder.resolve().name)
+        manifest = guess_manifest(base, name=name, tokenizer_folder=tokenizer_folder, adapter=adapter)
+        return ModelFiles(base, tokenizer_folder, manifest, adapter)
+
+    def _base_folder(self, adapter: Adapter) -> Path:
+        if Path(adapter.base).is_dir() and adapter.base:
+            return Path(adapter.base)
+        if _HUB_ID.fullmatch(adapter.base):
+            return download_model(adapter.base, None, self.download)
+        raise SourceError(
+            f"{adapter.folder} changes the base model {adapter.base!r}, which is no folder here and no Hugging Face id;"
+            " say where it is: --weights FOLDER"
+        )
 
     def _repository(self, repository: str, tokenizer: Path | None) -> ModelFiles:
         folder = download_model(repository, None, self.download)

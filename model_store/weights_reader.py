@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model_store.errors import WeightsError
+from model_store.errors import WeightsError, WeightsMismatch
 from model_store.weights_layout import WeightLayout, find_layout, tensor_names
 from model_store.weights_match import TensorFacts
 
@@ -41,11 +41,31 @@ def open_weights(folder: Path) -> Iterator[WeightFiles]:
         WeightsError: If there are no weights, or a file is damaged, holds code or is not plain tensors, or
             the shards are not what their index says.
     """
-    layout = find_layout(folder)
+    with open_layout(find_layout(folder)) as weights:
+        yield weights
+
+
+@contextmanager
+def open_layout(layout: WeightLayout) -> Iterator[WeightFiles]:
+    """Opens the weights of a layout that is known; otherwise as `open_weights`."""
+    folder = layout.folder
     with ExitStack() as stack:
         open_file = _SafetensorsFile if layout.is_safetensors else _StateDictFile
         files: list[WeightFiles] = [open_file(folder / name, stack) for name in layout.files]
         yield _Shards(layout, files)
+
+
+def read_equal(weights: WeightFiles, names: tuple[str, ...]) -> Tensor:
+    """Reads a tensor that may be stored under several names.
+
+    Raises:
+        WeightsMismatch: If the copies are not equal to the bit.
+    """
+    tensor = weights.read(names[0])
+    for name in names[1:]:
+        if not torch.equal(weights.read(name), tensor):
+            raise WeightsMismatch("aliases", unfit={name: f"differs from its copy {names[0]}"})
+    return tensor
 
 
 class _Shards:

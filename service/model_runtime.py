@@ -16,8 +16,8 @@ from model_store.integrity import check_files, digest_hashes, hash_folder, seman
 from model_store.loader import LoadedModel as Weights
 from model_store.loader import load_model
 from model_store.manifest import Manifest
-from model_store.manifest import Readout as ReadoutSpec
 from model_store.sources import ModelFiles, resolve
+from model_store.words import describe_output, describe_readout
 from service.dispatch.dispatcher import Dispatcher, FrameReport
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
@@ -92,8 +92,8 @@ def _read(reference: str, settings: Settings, device: str, progress: Progress) -
     files = resolve(reference, weights=settings.weights, tokenizer=settings.tokenizer)
     manifest = files.manifest
     progress(f"{manifest.name}: hashing its files")
-    hashes = hash_folder(files.folder, files.tokenizer_folder)
-    if settings.weights is None:
+    hashes = hash_folder(files.folder, files.tokenizer_folder, files.adapter)
+    if settings.weights is None and files.adapter is None:
         check_files(files.folder, manifest, files.tokenizer_folder, hashes=hashes)
     progress(f"{manifest.name}: loading its weights")
     weights = load_model(files, dtype=settings.dtype or default_dtype(manifest, device=device), device=device)
@@ -169,17 +169,10 @@ def _details(manifest: Manifest) -> dict[str, str]:
         "bos": manifest.template.bos,
         "eos": manifest.template.eos,
         "truncation_side": manifest.limits.truncation_side,
-        "output": manifest.output.kind,
+        "output": describe_output(manifest.output),
         "guesses": "; ".join(manifest.guesses),
     }
     return {name: words for name, words in (details | manifest.notes).items() if words}
-
-
-def describe_readout(readout: ReadoutSpec) -> str:
-    """A readout in words: its kind, and the token or slot it names."""
-    named = [f"token {readout.token_id}"] if readout.token_id is not None else []
-    named += [f"slot {readout.slot}"] if readout.slot is not None else []
-    return f"{readout.kind} ({', '.join(named)})" if named else str(readout.kind)
 
 
 def _assemble(

@@ -32,19 +32,42 @@ def list_models() -> None:
 @models.command()
 @click.argument("reference")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Folder with an entry's weights.")
-def show(reference: str, weights: Path | None) -> None:
-    """Shows the manifest of REFERENCE: a catalogue name, a folder (guessed if it has none), or a Hugging Face id."""
+@click.option("--toml", "as_toml", is_flag=True, help="The manifest as a file instead of in words.")
+def show(reference: str, weights: Path | None, as_toml: bool) -> None:
+    """Shows how REFERENCE is read: a catalogue name, a folder (guessed if it has no manifest), or a Hugging Face id."""
     from model_store import catalogue
     from model_store.manifest_toml import render_manifest
     from model_store.sources import resolve
+    from model_store.words import describe_manifest
 
     if weights is None and reference in catalogue.names():
         manifest = catalogue.find(reference)
     else:
         manifest = resolve(reference, weights=weights).manifest
-    click.echo(render_manifest(manifest))
-    for guess in manifest.guesses:
-        click.echo(f"# guessed: {guess}")
+    if as_toml:
+        click.echo(render_manifest(manifest))
+        return
+    for subject, words in describe_manifest(manifest):
+        click.echo(f"{subject:14} {words}")
+
+
+@models.command()
+@click.argument("reference")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Folder with an entry's weights.")
+@click.option("--tokenizer", type=click.Path(path_type=Path, exists=True), help="Folder with the tokenizer.")
+def add(reference: str, folder: Path, weights: Path | None, tokenizer: Path | None) -> None:
+    """Puts everything that serving REFERENCE needs into FOLDER: from the hub with a progress bar, or from this disk.
+
+    The tensors are checked, pickled weights become safetensors, and every file's sha256 is pinned. `reward-server serve
+    FOLDER` then needs neither hub nor catalogue.
+    """
+    from model_store.add import add_model
+    from model_store.sources import resolve
+
+    files = resolve(reference, weights=weights, tokenizer=tokenizer)
+    manifest = add_model(files, folder, progress=lambda words: click.echo(f"  {words}", err=True))
+    click.echo(f"{manifest.name} is in {folder}: reward-server serve {folder}")
 
 
 @models.command()

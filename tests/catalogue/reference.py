@@ -7,7 +7,7 @@ put together by hand, tokenized by the tokenizers library, and computed in one p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,11 @@ class Reference:
         specials: Control strings for user text.
         takes_turns: Whether more than one user turn is allowed.
         max_tokens: Where the authors truncate, or None where they do not.
-        bos: How many leading ids truncation keeps on the left side.
-        side: The side they truncate.
+        positions: The longest pair that is served.
         ignored: Tensors whose absence or shape nobody minds.
+        steps: The authors' values of a process model's steps.
+        objectives: The authors' values of a multi-objective model.
+        step_tag: What callers of this model write behind each step themselves.
     """
 
     entries: tuple[str, ...]
@@ -56,12 +58,11 @@ class Reference:
     specials: str
     takes_turns: bool = True
     max_tokens: int | None = None
-    side: str = "right"
     positions: int = 1024
     ignored: tuple[str, ...] = ()
     steps: Callable[[State, Sequence[int], int], list[float]] | None = None
     objectives: Callable[[State, Sequence[int], int], list[float]] | None = None
-    more: dict[str, Any] = field(default_factory=dict)
+    step_tag: str = ""
 
 
 SIZES = {

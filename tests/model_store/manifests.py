@@ -94,7 +94,11 @@ PROCESS = Manifest(
     output=Output(kind="probability", index=1, steps="min"),
 )
 
-AFFINE = Manifest(name="affine", backbone=Backbone("llama"), output=Output(kind="affine", scale=0.5, shift=-1e-30))
+AFFINE = Manifest(
+    name="affine",
+    backbone=Backbone("llama", model_type="internlm2", layout="internlm2"),
+    output=Output(kind="affine", scale=0.5, shift=-1e-30),
+)
 
 WEIGHTED = Manifest(
     name="weighted",

@@ -170,7 +170,7 @@ def test_a_missing_chat_template_is_said(tmp_path: Path, place: str) -> None:
     ("fields", "words"),
     [
         ({"auto_map": {"AutoModel": "x.Y"}}, "names remote code .* never run.*write a reward-server.toml"),
-        ({"model_type": "gemma2"}, "model_type is 'gemma2'; allowed: llama, mistral, qwen2, qwen3"),
+        ({"model_type": "phi3"}, "model_type is 'phi3'; allowed: llama, mistral, qwen2, qwen3"),
         ({"model_type": None}, "model_type is None; allowed: llama"),
         ({"architectures": ["LlamaForCausalLM"]}, "architectures names LlamaForCausalLM; only …ForSequenceClass"),
         ({"architectures": None}, "architectures names nothing"),

@@ -223,6 +223,7 @@ def test_every_field_that_may_be_none_is_none_by_default() -> None:
     hints = [(path, default) for path, _, default in fields_of(dataclasses.replace(FULL)) if default is None]
 
     assert {path for path, _ in hints} == {
+        "backbone.model_type",
         "head.bias",
         "head.gate.temperature_key",
         "head.gate.scale",
