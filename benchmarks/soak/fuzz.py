@@ -68,10 +68,10 @@ BODY = st.fixed_dictionaries(
         "inputs": JSON,
     },
 )
-PATHS = st.sampled_from(
-    ("/v1/score", "/v1/rank", "/v1/tokenize", "/v1/verify", "/get_reward", "/slime", "/classify", "/v1/classify")
-    + ("/pooling", "/score", "/rerank", "/v1/rerank", "/v2/rerank", "/v1/embeddings", "/predict", "/", "/invocations")
-)
+NATIVE = ("/v1/score", "/v1/rank", "/v1/tokenize", "/v1/verify")
+TRAINERS = ("/get_reward", "/slime", "/classify", "/v1/classify", "/pooling", "/v1/embeddings")
+RERANKERS = ("/score", "/rerank", "/v1/rerank", "/v2/rerank", "/predict", "/", "/invocations")
+PATHS = st.sampled_from([*NATIVE, *TRAINERS, *RERANKERS])
 """Paths that take a body; the bodies mix the fields of all."""
 
 
