@@ -75,4 +75,4 @@ audit: setup ## known vulnerabilities of the pins; needs PyPI's JSON API, which 
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip $(addprefix -r ,$(PINS))
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .venv-fuzz .venv-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-fuzz .venv-audit .schemathesis .pytest_cache .mypy_cache .ruff_cache .hypothesis
