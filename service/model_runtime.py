@@ -79,7 +79,7 @@ async def load_served_model(
     capacity = _kept_tokens(on_disk, settings, device)
     engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device, capacity)), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    card = _card(on_disk, settings, engine.info(), head.description)
+    card = _card(on_disk, settings, engine.info(), head.description, capacity)
     model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
@@ -133,7 +133,7 @@ def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_
     return engine(on_disk.weights.backbone, head, options)
 
 
-def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
+def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, kept_tokens: int) -> ModelCard:
     manifest = on_disk.manifest
     return ModelCard(
         model_id=ModelId(manifest.name),
@@ -144,7 +144,7 @@ def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -
         created_s=int(time.time()),
         engine=engine,
         is_verified=manifest.is_verified,
-        details=_details(manifest),
+        details=_details(manifest) | {"prefix_cache_tokens": str(kept_tokens)},
     )
 
 
@@ -194,7 +194,13 @@ def _assemble(
     )
     dispatcher.start()
     observer.notify(
-        QueueOpened(card.model_id, lambda: dispatcher.num_waiting_pairs, lambda: dispatcher.num_waiting_tokens)
+        QueueOpened(
+            card.model_id,
+            lambda: dispatcher.num_waiting_pairs,
+            lambda: dispatcher.num_waiting_tokens,
+            lambda: directory.num_tokens,
+            lambda: directory.num_evicted_tokens,
+        )
     )
     parts = Parts(
         pool=TokenizerPool(encoder, settings.tokenizer_threads),
