@@ -23,6 +23,7 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
 from service.engine.heads import Head
+from service.engine.memory import peak_bytes
 from service.engine.plain_engine import PlainEngine
 from service.engine.prefix_slots import kept_bytes_per_token
 from service.engine.protocol import Engine, Progress
@@ -79,7 +80,12 @@ async def load_served_model(
     capacity = _kept_tokens(on_disk, settings, device)
     engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device, capacity)), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    card = _card(on_disk, settings, engine.info(), head.description, capacity)
+    memory = peak_bytes(device) + _kept_bytes(on_disk, capacity)
+    progress(
+        f"{on_disk.manifest.name}: will take at most {memory / 2**30:.2f} GiB of memory, beside what waits in line"
+    )
+    facts = {"prefix_cache_tokens": str(capacity), "memory_budget_bytes": str(memory)}
+    card = _card(on_disk, settings, engine.info(), head.description, facts)
     model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
@@ -120,6 +126,11 @@ def _kept_tokens(on_disk: _OnDisk, settings: Settings, device: str) -> int:
     return default_kept_tokens(device, kept_bytes_per_token(on_disk.weights.backbone), on_disk.max_tokens)
 
 
+def _kept_bytes(on_disk: _OnDisk, kept_tokens: int) -> int:
+    """What a full prefix cache takes."""
+    return kept_tokens * kept_bytes_per_token(on_disk.weights.backbone) if kept_tokens else 0
+
+
 def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> Engine:
     """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
     cache could not keep what earlier frames computed of it."""
@@ -133,7 +144,7 @@ def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_
     return engine(on_disk.weights.backbone, head, options)
 
 
-def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, kept_tokens: int) -> ModelCard:
+def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, facts: dict[str, str]) -> ModelCard:
     manifest = on_disk.manifest
     return ModelCard(
         model_id=ModelId(manifest.name),
@@ -144,7 +155,7 @@ def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, k
         created_s=int(time.time()),
         engine=engine,
         is_verified=manifest.is_verified,
-        details=_details(manifest) | {"prefix_cache_tokens": str(kept_tokens)},
+        details=_details(manifest) | facts,
     )
 
 
