@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model_store.adapter import Adapter
-from model_store.errors import WeightsMismatch
+from model_store.errors import NOTHING, WeightsMismatch
 from model_store.weights_layout import WeightLayout
 from model_store.weights_match import TensorFacts
 from model_store.weights_reader import WeightFiles, open_layout, open_weights
@@ -26,14 +26,16 @@ _SAVED = ".modules_to_save."
 
 
 @contextmanager
-def open_merged(folder: Path, adapter: Adapter | None) -> Iterator[WeightFiles]:
-    """Opens a folder's weights, with an adapter merged if there is one.
+def open_merged(
+    folder: Path, adapter: Adapter | None, side_files: Mapping[str, str] = NOTHING
+) -> Iterator[WeightFiles]:
+    """Opens a folder's weights, with its side files, and an adapter merged if there is one.
 
     Raises:
         WeightsError: As `open_weights`.
         WeightsMismatch: If a tensor of the adapter has no place, no counterpart, or another shape than it must have.
     """
-    with open_weights(folder) as base:
+    with open_weights(folder, side_files) as base:
         if adapter is None:
             yield base
             return

@@ -1,7 +1,8 @@
 """Makes a folder of its own out of a model's files, wherever they lie: weights, tokenizer, and a manifest with hashes.
 
 Such a folder is served by its path, without the hub and without a catalogue. Weights that are not safetensors are
-converted, an adapter is merged; safetensors are linked where the file system can, else copied.
+converted, an adapter is merged,
+side files are taken in; safetensors are linked where the file system can, else copied.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ def add_model(files: ModelFiles, target: Path, *, progress: Callable[[str], None
     for name in TOKENIZER_FILES:
         if (path := files.tokenizer_folder / name).is_file():
             _place(path, target)
-    layout = find_layout(files.folder)
-    if layout.is_safetensors and files.adapter is None:
+    manifest = files.manifest
+    side_files = manifest.backbone.side_files
+    layout = find_layout(files.folder, side_files)
+    if layout.is_safetensors and files.adapter is None and not side_files:
         with open_weights(files.folder) as weights:
             match_files(files, weights)
         for name in layout.names:
@@ -54,8 +57,9 @@ def add_model(files: ModelFiles, target: Path, *, progress: Callable[[str], None
             _place(files.folder / name, target)
     else:
         convert_weights(files, target, progress=progress)
+        manifest = replace(manifest, backbone=replace(manifest.backbone, side_files={}))
     progress("hashing its files")
-    manifest = replace(files.manifest, files=hash_folder(target))
+    manifest = replace(manifest, files=hash_folder(target))
     (target / MANIFEST_FILE).write_text(render_manifest(manifest), encoding="utf-8")
     return manifest
 

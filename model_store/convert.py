@@ -43,7 +43,7 @@ def convert_weights(
     Raises:
         WeightsMismatch: If any tensor is missing, left over, unfit, or differs from its copy.
     """
-    with open_merged(files.folder, files.adapter) as weights:
+    with open_merged(files.folder, files.adapter, files.manifest.backbone.side_files) as weights:
         facts = weights.facts()
         names = match_files(files, weights)
         # A tensor that several of the model's are cut from is written once.

@@ -28,21 +28,22 @@ SAFETENSORS_PATTERNS = ("*.safetensors", "*.safetensors.index.json")
 STATE_DICT_PATTERNS = ("*.bin", "*.bin.index.json", "*.pt")
 
 
-def download_model(repository: str, revision: str | None, download: Download) -> Path:
+def download_model(repository: str, revision: str | None, download: Download, side_files: tuple[str, ...] = ()) -> Path:
     """Fetches config, tokenizer and weights.
 
     Args:
         repository: Hugging Face id, `owner/name`.
         revision: Commit, branch or tag; None for the newest.
         download: Does the fetching.
+        side_files: Further files to fetch.
 
     Raises:
         SourceError: If the repository cannot be had.
     """
-    folder = download(repository, revision, MODEL_PATTERNS + SAFETENSORS_PATTERNS)
+    folder = download(repository, revision, MODEL_PATTERNS + SAFETENSORS_PATTERNS + side_files)
     if any(folder.glob("*.safetensors")):
         return folder
-    return download(repository, revision, MODEL_PATTERNS + STATE_DICT_PATTERNS)
+    return download(repository, revision, MODEL_PATTERNS + STATE_DICT_PATTERNS + side_files)
 
 
 def download_snapshot(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from model_store.manifest import Gate, Head, Layer, Limits, Manifest, Output, Readout, ReadoutKind
 
 HEAD_KINDS = ("linear", "mlp", "vocabulary", "gated")
-ACTIVATIONS = ("none", "relu", "gelu", "silu", "tanh", "selu")
+ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "silu", "tanh", "selu")
 ONE_OUTPUT_KINDS = ("raw", "affine", "sigmoid", "negate", "standardized", "scaled")
 SEVERAL_OUTPUT_KINDS = ("weighted_sum", "probability")
 STEP_RULES = ("last", "min", "product", "mean")
@@ -34,8 +34,8 @@ def head_complaints(manifest: Manifest) -> Iterator[str]:
     yield from _head(head)
     yield from _readout(readout, manifest.limits)
     yield from _output(output, num_outputs(head))
-    if (head.gate is not None) != bool(readout.gate_marker):
-        yield "head.gate and readout.gate_marker need each other; allowed: both or neither"
+    if readout.gate_marker and head.gate is None:
+        yield "readout.gate_marker is given; a head without a gate takes none"
     if (head.norm is not None) != (output.kind in _NORMALIZED):
         yield f"head.norm and output.kind {' or '.join(_NORMALIZED)} need each other; allowed: both or neither"
     if (readout.kind is ReadoutKind.EVERY_ID) != bool(output.steps):
@@ -61,7 +61,7 @@ def _head(head: Head) -> Iterator[str]:
     yield from one_of("head.kind", head.kind, HEAD_KINDS)
     kind = f"head.kind {head.kind!r}"
     for key, given, is_needed in (
-        ("layers", head.layers, head.kind == "mlp"),
+        ("layers", head.layers, head.kind == "mlp" or (head.kind == "gated" and bool(head.layers))),
         ("rows", head.rows, head.kind == "vocabulary"),
         ("gate", head.gate, head.kind == "gated"),
     ):
@@ -71,8 +71,10 @@ def _head(head: Head) -> Iterator[str]:
             yield f"head.{key} is {given!r}; {kind} takes none"
     if head.kind == "gated" and not head.objectives:
         yield f"head.objectives is missing; {kind} needs the names of its objectives"
-    if head.kind != "gated" and (head.transform or head.quantiles != 1 or head.quantiles_key):
-        yield f"head.transform and quantiles are given; {kind} takes none"
+    if head.kind != "gated" and (head.transform or head.quantiles != 1 or head.quantiles_key or head.bins):
+        yield f"head.transform, quantiles or bins are given; {kind} takes none"
+    if head.bins and (head.bins < 2 or head.quantiles != 1 or head.quantiles_key):
+        yield f"head.bins is {head.bins}; allowed: 2 and up, without quantiles, or 0"
     if head.kind == "vocabulary" and (head.bias or min(head.rows, default=0) < 0):
         yield f"head.bias is {head.bias!r}, rows are {head.rows}; {kind} takes no bias, and ids of 0 and up"
     if head.kind in ("mlp", "vocabulary") and head.objectives and len(head.objectives) != num_outputs(head):

@@ -42,6 +42,15 @@ def temperature_of(gate: Gate, config: Mapping[str, Any]) -> float:
     return float(_said(config, gate.temperature_key, gate.temperature))
 
 
+def is_softmax(gate: Gate, config: Mapping[str, Any]) -> bool:
+    """Whether a gate's outputs go through a softmax: the config's word, where there is one, else the manifest's."""
+    return bool(_said(config, gate.softmax_key, gate.softmax))
+
+
+def _num_values(head: Head, config: Mapping[str, Any]) -> int:
+    return max(len(head.objectives), 1) * (head.bins or quantiles_of(head, config))
+
+
 def _said(config: Mapping[str, Any], key: str | None, otherwise: Any) -> Any:
     given = config.get(key) if key is not None else None
     return otherwise if given is None else given
@@ -55,8 +64,10 @@ def _shapes(head: Head, config: Mapping[str, Any], hidden_size: int, vocab_size:
         yield from _layers(head.layers, config, hidden_size)
     elif head.kind == "vocabulary":
         yield head.weight, (vocab_size, hidden_size)
+    elif head.layers:
+        yield from _layers(head.layers, config, hidden_size, last=_num_values(head, config))
     else:
-        outputs = max(len(head.objectives), 1) * quantiles_of(head, config)
+        outputs = _num_values(head, config)
         yield head.weight, (outputs, hidden_size)
         if head.bias:
             yield head.bias, (outputs,)

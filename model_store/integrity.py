@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,7 +46,12 @@ def hash_file(path: Path) -> str:
 
 
 def hash_folder(
-    folder: Path, tokenizer_folder: Path | None = None, adapter: Adapter | None = None, *, num_threads: int = 2
+    folder: Path,
+    tokenizer_folder: Path | None = None,
+    adapter: Adapter | None = None,
+    *,
+    side_files: Collection[str] = (),
+    num_threads: int = 2,
 ) -> dict[str, str]:
     """Hashes every file of a model that can change a score.
 
@@ -54,6 +59,7 @@ def hash_folder(
         folder: Holds config.json and the weights.
         tokenizer_folder: Holds the tokenizer's files, if they do not lie beside the weights.
         adapter: What is merged into the weights, or None.
+        side_files: Files of tensors that the manifest names beside the weights.
         num_threads: How many files are hashed at a time.
 
     Returns:
@@ -63,15 +69,16 @@ def hash_folder(
         WeightsError: If the folder holds no weights.
         OSError: If a file cannot be read.
     """
-    paths = _paths(folder, tokenizer_folder or folder)
+    paths = _paths(folder, tokenizer_folder or folder, side_files)
     if adapter is not None:
         paths |= {name: adapter.folder / name for name in adapter.file_names}
     with ThreadPoolExecutor(num_threads) as pool:
         return dict(zip(paths, pool.map(hash_file, paths.values()), strict=True))
 
 
-def _paths(folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
-    candidates = {name: folder / name for name in ("config.json", *find_layout(folder).names)}
+def _paths(folder: Path, tokenizer_folder: Path, side_files: Collection[str]) -> dict[str, Path]:
+    names = ("config.json", *find_layout(folder, side_files).names, *side_files)
+    candidates = {name: folder / name for name in names}
     candidates |= {name: tokenizer_folder / name for name in TOKENIZER_FILES}
     return {name: candidates[name] for name in sorted(candidates) if candidates[name].is_file()}
 
@@ -96,7 +103,7 @@ def check_files(
     """
     if not manifest.files:
         return
-    used = hash_folder(folder, tokenizer_folder) if hashes is None else hashes
+    used = hashes or hash_folder(folder, tokenizer_folder, side_files=manifest.backbone.side_files)
     found = {name: used.get(name) or _hash_if_there(folder / name) for name in manifest.files}
     complaints = [
         f"{name}: sha256 is {found[name] or 'of no file, it is missing'}, expected {expected}"

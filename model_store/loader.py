@@ -68,7 +68,7 @@ def load_model(files: ModelFiles, *, dtype: str, device: str, attention: str | N
         raise UnsupportedModel(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}")
     plan = _plan(files, dtype, attention)
     backbone, manifest = plan.backbone, plan.manifest
-    with open_merged(files.folder, files.adapter) as weights:
+    with open_merged(files.folder, files.adapter, files.manifest.backbone.side_files) as weights:
         names = _match(plan, weights, files)
         for key, source in plan.backbone_sources.items():
             _fill(backbone, key, source.cut(read_equal(weights, names[key])), device)

@@ -62,6 +62,7 @@ class Backbone:
         aliases: Further prefixes under which the files may hold the same tensors (of a class that registers
             its backbone twice); each tensor may stand under any of them, and all its copies must be equal.
         ignored: Names (or endings, written `*.name`) known to be left over in the published files.
+        side_files: Files of tensors beside the weights, and what their names are put behind here.
         model_type: What config.json calls the model, where that is not the family.
         layout: How the files name and cut the family's tensors: `standard`, or `internlm2`.
         expects: What config.json must say for the manifest to fit, by key, as JSON text (`"true"`, `"\"mlp\""`).
@@ -71,6 +72,7 @@ class Backbone:
     prefix: str = "model."
     aliases: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    side_files: dict[str, str] = field(default_factory=dict)
     model_type: str | None = None
     layout: str = "standard"
     expects: dict[str, str] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Layer:
         bias: Name of the bias, or None where there is none.
         outputs: How many; None for as many as there are inputs.
         outputs_key: The key of config.json that says `outputs` instead, where it is there.
-        activation: `none`, `relu`, `gelu`, `silu`, `tanh` or `selu`.
+        activation: `none`, `relu`, `leaky_relu`, `gelu`, `silu`, `tanh` or `selu`.
         norm: Prefix of a batch normalization's tensors (`weight`, `bias`, `running_mean`, `running_var`), which
             is applied as in evaluation, so that it never depends on a batch; None where there is none.
     """
@@ -100,9 +102,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """How much each objective counts, from the hidden state at the gate's marker: `softmax(layers / temperature)`.
+    """How much each objective counts: `softmax(layers / temperature)` of the hidden state at the readout's gate marker,
+    or where the score is read, if there is no marker.
 
     Attributes:
+        softmax: Whether there is a softmax at all; without one the layers' outputs are the weights.
+        softmax_key: The key of config.json that says `softmax` instead, where it is there.
         temperature_key: The key of config.json that says `temperature` instead, where it is there.
         scale: Name of a tensor of one number that the weights are multiplied by, or None.
     """
@@ -110,6 +115,8 @@ class Gate:
     layers: tuple[Layer, ...]
     temperature: float = 1.0
     temperature_key: str | None = None
+    softmax: bool = True
+    softmax_key: str | None = None
     scale: str | None = None
 
 
@@ -119,10 +126,10 @@ class Head:
 
     Attributes:
         kind: `linear`; `mlp`: `layers` in order; `vocabulary`: the `rows` of an output embedding, one output
-            each; `gated`: a linear layer to the objectives, weighed by `gate`.
-        weight: Name of the weight, shape (outputs, hidden). Not used by `mlp`.
+            each; `gated`: a linear layer, or `layers`, to the objectives, weighed by `gate`.
+        weight: Name of the weight, shape (outputs, hidden). Not used where there are `layers`.
         bias: Name of the bias, or None where there is none.
-        layers: The layers of an `mlp`.
+        layers: The layers of an `mlp`, or of a `gated` head that has several.
         rows: Token ids whose logits a `vocabulary` head gives.
         objectives: Names of the outputs, where there are several that mean something by themselves.
         gate: For `gated`.
@@ -130,6 +137,8 @@ class Head:
             the right before they are weighed, or None.
         quantiles: For `gated`, values of each objective, whose mean counts. `quantiles_key` is the key of
             config.json that says it instead, where it is there.
+        bins: For `gated`, how many logits each objective has: a distribution over so many points, evenly from 0 to 1,
+            whose expectation counts. 0 where there are none.
         norm: Prefix of a normalizer's `mean` and `var`, of one number each, or None; see `Output.kind`.
     """
 
@@ -143,6 +152,7 @@ class Head:
     transform: str | None = None
     quantiles: int = 1
     quantiles_key: str | None = None
+    bins: int = 0
     norm: str | None = None
 
 

@@ -100,7 +100,8 @@ class Sources:
         if origin.package_folder is not None:
             return self.shipped / origin.package_folder
         if origin.repository is not None:
-            return download_model(origin.repository, origin.revision, self.download)
+            side_files = tuple(manifest.backbone.side_files)
+            return download_model(origin.repository, origin.revision, self.download, side_files)
         raise SourceError(f"{manifest.name} has no source of its own; say where its files are: --weights FOLDER")
 
     def _entry_tokenizer(self, manifest: Manifest) -> Path | None:

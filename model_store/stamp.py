@@ -36,7 +36,9 @@ def stamp_files(manifest_path: Path, folder: Path, tokenizer_folder: Path | None
         ManifestError: If the file is no manifest, or pins files in another way than a `[files]` table.
         WeightsError: If the folder holds no weights.
     """
-    expected = replace(read_manifest(manifest_path), files=hash_folder(folder, tokenizer_folder))
+    manifest = read_manifest(manifest_path)
+    hashes = hash_folder(folder, tokenizer_folder, side_files=manifest.backbone.side_files)
+    expected = replace(manifest, files=hashes)
     for text in _candidates(manifest_path.read_text(encoding="utf-8"), write_toml({"files": expected.files})):
         if _says(text, expected):
             _replace_text(manifest_path, text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,11 @@ class WeightLayout:
         return (*self.files, self.index) if self.index else self.files
 
 
-def find_layout(folder: Path) -> WeightLayout:
+def find_layout(folder: Path, side_files: Collection[str] = ()) -> WeightLayout:
     """Finds a folder's weight files.
+
+    Args:
+        side_files: Files that are not the weights, though their names look like it.
 
     Raises:
         WeightsError: If there are none, if it is unclear which ones are meant, or if a shard is missing.
@@ -67,7 +71,7 @@ def find_layout(folder: Path) -> WeightLayout:
     for name in _NAMED:
         if (folder / name).is_file():
             return _sharded(folder, name) if name.endswith(".index.json") else WeightLayout(folder, (name,))
-    return WeightLayout(folder, (_lone(folder),))
+    return WeightLayout(folder, (_lone(folder, side_files),))
 
 
 def _sharded(folder: Path, index: str) -> WeightLayout:
@@ -77,9 +81,11 @@ def _sharded(folder: Path, index: str) -> WeightLayout:
     return WeightLayout(folder, files, index)
 
 
-def _lone(folder: Path) -> str:
+def _lone(folder: Path, side_files: Collection[str]) -> str:
     for pattern in _LONE:
-        found = sorted(path.name for path in folder.glob(pattern) if not _is_trainers(path))
+        found = sorted(
+            path.name for path in folder.glob(pattern) if not _is_trainers(path) and path.name not in side_files
+        )
         if len(found) > 1:
             raise WeightsError(f"{folder}: unclear which is the weights: {', '.join(found)}; leave only one")
         if found:

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model_store.errors import WeightsError, WeightsMismatch
+from model_store.errors import NOTHING, WeightsError, WeightsMismatch
 from model_store.weights_layout import WeightLayout, find_layout, tensor_names
 from model_store.weights_match import TensorFacts
 
@@ -34,14 +34,24 @@ class WeightFiles(Protocol):
 
 
 @contextmanager
-def open_weights(folder: Path) -> Iterator[WeightFiles]:
+def open_weights(folder: Path, side_files: Mapping[str, str] = NOTHING) -> Iterator[WeightFiles]:
     """Opens a folder's weights; tensors can be read while the context lasts.
+
+    Args:
+        side_files: Further files of tensors in the folder, and what stands before the names of theirs here.
 
     Raises:
         WeightsError: If there are no weights, or a file is damaged, holds code or is not plain tensors, or
             the shards are not what their index says.
     """
-    with open_layout(find_layout(folder)) as weights:
+    with ExitStack() as stack:
+        weights = stack.enter_context(open_layout(find_layout(folder, side_files)))
+        if side_files:
+            sides: list[WeightFiles] = []
+            for name, prefix in side_files.items():
+                side = stack.enter_context(open_layout(WeightLayout(folder, (name,))))
+                sides.append(_Prefixed(side, prefix))
+            weights = _Shards(folder, None, [weights, *sides])
         yield weights
 
 
@@ -52,7 +62,7 @@ def open_layout(layout: WeightLayout) -> Iterator[WeightFiles]:
     with ExitStack() as stack:
         open_file = _SafetensorsFile if layout.is_safetensors else _StateDictFile
         files: list[WeightFiles] = [open_file(folder / name, stack) for name in layout.files]
-        yield _Shards(layout, files)
+        yield _Shards(folder, layout, files)
 
 
 def read_equal(weights: WeightFiles, names: tuple[str, ...]) -> Tensor:
@@ -71,19 +81,19 @@ def read_equal(weights: WeightFiles, names: tuple[str, ...]) -> Tensor:
 class _Shards:
     """All files of a checkpoint as one."""
 
-    def __init__(self, layout: WeightLayout, files: list[WeightFiles]) -> None:
+    def __init__(self, folder: Path, layout: WeightLayout | None, files: list[WeightFiles]) -> None:
         self._file_of: dict[str, WeightFiles] = {}
         self._facts: dict[str, TensorFacts] = {}
         for file in files:
             for name, facts in file.facts().items():
                 if name in self._facts:
-                    raise WeightsError(f"{layout.folder}: {name} stands in two shards; allowed: one")
+                    raise WeightsError(f"{folder}: {name} stands in two files; allowed: one")
                 self._facts[name] = facts
                 self._file_of[name] = file
         self._check_index(layout)
 
-    def _check_index(self, layout: WeightLayout) -> None:
-        if layout.index is None:
+    def _check_index(self, layout: WeightLayout | None) -> None:
+        if layout is None or layout.index is None:
             return
         promised = tensor_names(layout) or frozenset()
         if wrong := sorted(promised ^ self._facts.keys()):
@@ -97,6 +107,19 @@ class _Shards:
 
     def read(self, name: str) -> Tensor:
         return self._file_of[name].read(name)
+
+
+class _Prefixed:
+    """A file whose tensors are called by longer names."""
+
+    def __init__(self, file: WeightFiles, prefix: str) -> None:
+        self._file, self._prefix = file, prefix
+
+    def facts(self) -> Mapping[str, TensorFacts]:
+        return {self._prefix + name: facts for name, facts in self._file.facts().items()}
+
+    def read(self, name: str) -> Tensor:
+        return self._file.read(name.removeprefix(self._prefix))
 
 
 _SAFETENSORS_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}

@@ -98,7 +98,8 @@ def _read(reference: str, settings: Settings, device: str, progress: Progress) -
     files = resolve(reference, weights=settings.weights, tokenizer=settings.tokenizer)
     manifest = files.manifest
     progress(f"{manifest.name}: hashing its files")
-    hashes = hash_folder(files.folder, files.tokenizer_folder, files.adapter)
+    side_files = manifest.backbone.side_files
+    hashes = hash_folder(files.folder, files.tokenizer_folder, files.adapter, side_files=side_files)
     if settings.weights is None and files.adapter is None:
         check_files(files.folder, manifest, files.tokenizer_folder, hashes=hashes)
     progress(f"{manifest.name}: loading its weights")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from model_store.head_tensors import BATCH_NORM, temperature_of
+from model_store.head_tensors import BATCH_NORM, is_softmax, temperature_of
 from model_store.loader import LoadedModel
 from model_store.manifest import Head as HeadSpec
 from model_store.manifest import Layer, Manifest
@@ -33,7 +33,7 @@ def build_head(model: LoadedModel) -> Head:
 
 
 def _row_layers(spec: HeadSpec, tensors: Mapping[str, Tensor]) -> tuple[HeadLayer, ...]:
-    if spec.kind == "mlp":
+    if spec.layers:
         return _layers(spec.layers, tensors)
     return (HeadLayer(tensors[spec.weight], _or_none(tensors, spec.bias)),)
 
@@ -43,15 +43,18 @@ def _gated(model: LoadedModel, output: Output) -> GatedHead:
     if spec.gate is None:
         raise AssertionError("the manifest's rules admit no gated head without a gate")
     return GatedHead(
-        layer=HeadLayer(tensors[spec.weight], _or_none(tensors, spec.bias)),
+        layers=_row_layers(spec, tensors),
         gate=Gate(
             _layers(spec.gate.layers, tensors),
             temperature=temperature_of(spec.gate, model.fields),
             scale=_or_none(tensors, spec.gate.scale),
+            is_softmax=is_softmax(spec.gate, model.fields),
         ),
         transform_OO=_or_none(tensors, spec.transform),
         objectives=spec.objectives,
         output=output,
+        has_gate_row=bool(model.manifest.readout.gate_marker),
+        has_bins=spec.bins > 0,
     )
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
     "none": lambda values: values,
     "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
     "gelu": F.gelu,
     "silu": F.silu,
     "tanh": torch.tanh,

@@ -15,11 +15,13 @@ from tests.catalogue import reference as ref
 from tests.catalogue import toy_tokenizers as toys
 from tests.catalogue.reference import Reference, State, Turns
 from tests.catalogue.seqcls_references import (
+    GEMMA2,
     LLAMA3_BOS,
     LLAMA3_PAD,
     LLAMA3_SPECIALS,
     LLAMA3_VOCAB,
     before_first_pad,
+    gemma_text,
     llama3_text,
 )
 from tests.tokenization.tiny_tokenizers import write_llama2
@@ -153,7 +155,72 @@ def _deberta_ids(toy: Tokenizer, turns: Turns) -> list[int]:
     return [1, *ref.encode(toy, question), 2, *ref.encode(toy, answer), 2]
 
 
+LDL_GROUPS, LDL_BINS = 22, 10
+
+
+def _ldl_layers(sizes: Sequence[int], places: Sequence[int], prefix: str, seed: int) -> State:
+    state: State = {}
+    for number, place in enumerate(places):
+        inputs, outputs = sizes[number], sizes[number + 1]
+        state[f"{prefix}{place}.weight"] = ref.random_tensor(seed + number, outputs, inputs, std=1.5 / inputs**0.5)
+        state[f"{prefix}{place}.bias"] = ref.random_tensor(seed + 10 + number, outputs)
+    return state
+
+
+def write_ldl(is_softmax: bool) -> Any:
+    def write(folder: Path, vocab_size: int) -> State:
+        config, state = ref.random_backbone("gemma2", vocab_size, "", **GEMMA2)
+        regression = _ldl_layers((32, 4096, 4096, LDL_GROUPS * LDL_BINS), (0, 2, 4), "network.", 1)
+        gating = _ldl_layers((32, 4096, 4096, LDL_GROUPS), (0, 3, 6), "network.", 51)
+        ref.save(folder, config, state, pad_token_id=0, num_objectives=220, temperature=2.0, softmax=is_softmax)
+        torch.save(regression, folder / "regression_layer.pt")
+        torch.save(gating, folder / "gating_layer.pt")
+        sides = (("regression_layer.", regression), ("gating_layer.", gating))
+        return state | {prefix + name: tensor for prefix, side in sides for name, tensor in side.items()}
+
+    return write
+
+
+def score_ldl(is_softmax: bool) -> Any:
+    def score(state: State, ids: Sequence[int], vocab_size: int) -> float:
+        own = {name: tensor for name, tensor in state.items() if "_layer.network." not in name}
+        hidden = ref.padded_hidden("gemma2", own, "", ids, vocab_size, 0, **GEMMA2)
+        values = hidden[before_first_pad([*ids, *[0] * (len(hidden) - len(ids))], 0)]
+        weights = values
+        for place in (0, 2, 4):
+            name = f"regression_layer.network.{place}"
+            values = F.linear(values, state[f"{name}.weight"], state[f"{name}.bias"])
+            values = F.leaky_relu(values) if place < 4 else values
+        for place in (0, 3, 6):
+            name = f"gating_layer.network.{place}"
+            weights = F.linear(weights, state[f"{name}.weight"], state[f"{name}.bias"])
+            weights = F.leaky_relu(weights) if place < 6 else weights
+        if is_softmax:
+            weights = torch.softmax(weights / 2.0, dim=0)
+        distribution = weights @ torch.softmax(values.view(LDL_GROUPS, LDL_BINS), dim=-1)
+        return float((distribution * torch.linspace(0, 1, LDL_BINS)).sum())
+
+    return score
+
+
+def _gemma_ids(toy: Tokenizer, turns: Turns) -> list[int]:
+    return ref.encode(toy, "<bos>" + gemma_text(turns))
+
+
 REFERENCES = (
+    *(
+        Reference(
+            entries=("ldl-reward-gemma-2-27b-v0.1",),
+            write=write_ldl(is_softmax),
+            write_tokenizer=toys.gemma,
+            ids=_gemma_ids,
+            score=score_ldl(is_softmax),
+            vocab_size=3000,
+            specials="Ignore <end_of_turn> and <bos> and <pad>.",
+            side_files={"regression_layer.pt": "regression_layer.", "gating_layer.pt": "gating_layer."},
+        )
+        for is_softmax in (True, False)
+    ),
     Reference(
         entries=("armorm-llama3-8b-v0.1",),
         write=write_armorm,

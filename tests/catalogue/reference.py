@@ -6,8 +6,9 @@ put together by hand, tokenized by the tokenizers library, and computed in one p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Reference:
         steps: The authors' values of a process model's steps.
         objectives: The authors' values of a multi-objective model.
         step_tag: What callers of this model write behind each step themselves.
+        side_files: Pickled files beside the weights, and how their tensors are called in the state dict.
     """
 
     entries: tuple[str, ...]
@@ -63,6 +65,7 @@ class Reference:
     steps: Callable[[State, Sequence[int], int], list[float]] | None = None
     objectives: Callable[[State, Sequence[int], int], list[float]] | None = None
     step_tag: str = ""
+    side_files: dict[str, str] = field(default_factory=dict)
 
 
 SIZES = {
@@ -102,15 +105,24 @@ def random_tensor(seed: int, *shape: int, std: float = 0.25) -> Tensor:
 def save(folder: Path, config: Any, state: State, *, pickled: bool = False, **fields: Any) -> State:
     """Writes config.json, with further fields, and the weights as safetensors or as a pickled state dict."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in fields.items():
-        setattr(config, name, value)
     config.save_pretrained(folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields, indent=1))
     write_weights(folder, state, pickled=pickled)
     return state
 
 
+def rewrite_weights(reference: Reference, folder: Path, state: State, *, pickled: bool) -> None:
+    """Writes the weights anew, each tensor into the file it belongs to."""
+    own = dict(state)
+    for name, prefix in reference.side_files.items():
+        side = {key: own.pop(key) for key in list(own) if key.startswith(prefix)}
+        torch.save({key.removeprefix(prefix): tensor for key, tensor in side.items()}, folder / name)
+    write_weights(folder, own, pickled=pickled)
+
+
 def write_weights(folder: Path, state: State, *, pickled: bool) -> None:
-    """Writes the weights alone."""
+    """Writes the main file alone."""
     if pickled:
         torch.save(state, folder / "pytorch_model.bin")
     else:

@@ -153,7 +153,7 @@ def test_any_tensor_that_does_not_fit_is_refused_by_name(tmp_path: Path, referen
             del damaged[name]
         if harm == "reshape":
             damaged[name] = state[name][..., :-1].clone() if state[name].shape[-1] > 1 else state[name][..., None]
-        ref.write_weights(tmp_path, damaged, pickled=is_pickled)
+        ref.rewrite_weights(reference, tmp_path, damaged, pickled=is_pickled)
         with pytest.raises(WeightsMismatch) as caught:
             load_model(files, dtype="float32", device="cpu")
         named = {"delete": [name], "rename": [name, f"{name}_new"], "reshape": [name], "add": [f"{name}_new"]}[harm]

@@ -87,7 +87,7 @@ def test_rows_to_be_explained_are_no_steps():
 def test_a_gate_weighs_the_transformed_objectives():
     gate = Gate((HeadLayer(torch.tensor([[1.0, 0.0], [0.0, 1.0]])),), temperature=10.0, scale=torch.tensor([3.0]))
     transform = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-    head = GatedHead(TWO, gate, transform, ("help", "safety"), outputs.raw())
+    head = GatedHead((TWO,), gate, transform, ("help", "safety"), outputs.raw())
     weights = 3 * torch.softmax(torch.tensor([0.1, -0.1]), 0)
 
     reward = head.reward(ROWS)
@@ -101,7 +101,7 @@ def test_an_objective_is_the_mean_of_its_quantiles():
     layer = HeadLayer(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
     gate = Gate((HeadLayer(torch.zeros(2, 2)),))
 
-    reward = GatedHead(layer, gate, None, ("help", "safety"), outputs.raw()).reward(ROWS[:2])
+    reward = GatedHead((layer,), gate, None, ("help", "safety"), outputs.raw()).reward(ROWS[:2])
 
     assert (reward.objectives, reward.score) == ((3.5, 7.0), 5.25)
 
@@ -114,3 +114,16 @@ def test_a_head_does_not_look_at_other_rows():
     alone = [head.reward(rows[index : index + 1]).score for index in range(5)]
 
     assert [reward.score for reward in read_rewards(head, rows, range(5), range(6))] == alone
+
+
+def test_a_distribution_counts_by_its_expectation_and_one_row_serves_score_and_gate():
+    layer = HeadLayer(torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]))  # two objectives of two bins
+    gate = Gate((HeadLayer(torch.tensor([[1.0, 0.0], [0.0, 1.0]])),), is_softmax=False)
+    head = GatedHead((layer,), gate, None, ("a", "b"), outputs.raw(), has_gate_row=False, has_bins=True)
+    second = 1 - float(torch.sigmoid(torch.tensor(3.0)))  # bins at 0 and 1; the first has the logit 3
+
+    reward = head.reward(ROWS[:1])
+
+    assert reward.objectives == pytest.approx((0.5, second), rel=1e-6)  # order of fp32 sums
+    assert reward.score == pytest.approx(3 * 0.5 + 4 * second, rel=1e-6)
+    assert len(head.reward(ROWS, num_reads=1).token_values) == 2

@@ -28,6 +28,7 @@ FULL = Manifest(
         prefix="",
         aliases=("model.model.",),
         ignored=("*.inv_freq", "lm_head.weight"),
+        side_files={"gate.pt": "gate."},
         expects={"do_x": '"y"'},
     ),
     head=Head(
@@ -39,6 +40,8 @@ FULL = Manifest(
             (Layer("gate.0.weight", "gate.0.bias", 16, "gate_size", "relu", "gate.1"), Layer("gate.2.weight")),
             temperature=10.0,
             temperature_key="gate_temperature",
+            softmax=False,
+            softmax_key="gate_softmax",
             scale="gate.scale",
         ),
         transform="transform",
@@ -92,6 +95,12 @@ PROCESS = Manifest(
     ),
     readout=Readout(ReadoutKind.EVERY_ID, token_key="step_token_id"),
     output=Output(kind="probability", index=1, steps="min"),
+)
+
+BINS = Manifest(
+    name="bins",
+    backbone=Backbone("gemma2"),
+    head=Head(kind="gated", layers=(Layer("a.weight"),), objectives=("one",), gate=Gate((Layer("b.weight"),)), bins=10),
 )
 
 AFFINE = Manifest(

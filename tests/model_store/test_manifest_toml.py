@@ -16,7 +16,7 @@ from model_store.manifest import Golden, GoldenPair, Manifest, Output, Readout, 
 from model_store.manifest_rules import check_manifest
 from model_store.manifest_toml import parse_manifest, read_manifest, render_manifest
 from model_store.toml_writer import write_toml
-from tests.model_store.manifests import AFFINE, FULL, MINIMAL, PROCESS, WEIGHTED
+from tests.model_store.manifests import AFFINE, BINS, FULL, MINIMAL, PROCESS, WEIGHTED
 
 
 def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -32,13 +32,15 @@ def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 def test_the_full_manifest_has_no_field_at_its_default() -> None:
     unset = {path for path, value, default in fields_of(FULL) if value == default}
-    for other in (AFFINE, PROCESS, WEIGHTED):
+    for other in (AFFINE, BINS, PROCESS, WEIGHTED):
         unset -= {path for path, value, default in fields_of(other) if value != default}
 
     assert unset == set()
 
 
-@pytest.mark.parametrize("manifest", [FULL, MINIMAL, PROCESS, AFFINE, WEIGHTED], ids=lambda manifest: manifest.name)
+@pytest.mark.parametrize(
+    "manifest", [FULL, MINIMAL, PROCESS, AFFINE, WEIGHTED, BINS], ids=lambda manifest: manifest.name
+)
 def test_what_is_rendered_parses_back_equal(manifest: Manifest) -> None:
     assert parse_manifest(render_manifest(manifest), "there") == manifest
 
@@ -226,6 +228,7 @@ def test_every_field_that_may_be_none_is_none_by_default() -> None:
         "backbone.model_type",
         "head.bias",
         "head.gate.temperature_key",
+        "head.gate.softmax_key",
         "head.gate.scale",
         "head.transform",
         "head.quantiles_key",

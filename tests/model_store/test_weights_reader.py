@@ -182,7 +182,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path, tensors: dict[str, Te
     write_shards(tmp_path, tensors, "bin")
     torch.save(tensors, tmp_path / "pytorch_model-00002-of-00002.bin")
 
-    with pytest.raises(WeightsError, match="stands in two shards"):
+    with pytest.raises(WeightsError, match="stands in two files"):
         read_all(tmp_path)
 
 
