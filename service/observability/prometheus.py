@@ -62,6 +62,7 @@ class PrometheusObserver:
             case QueueOpened():
                 self._queue_pairs.labels(event.model).set_function(event.num_pairs)
                 self._queue_tokens.labels(event.model).set_function(event.num_tokens)
+                self._parked.labels(event.model).set_function(event.num_parked)
 
     def _count_pair(self, event: PairFinished) -> None:
         self._pairs.labels(event.model, event.outcome).inc()
@@ -109,6 +110,7 @@ class PrometheusObserver:
         )
         self._queue_pairs = self._gauge("queue_pairs", "Pairs waiting for the engine.")
         self._queue_tokens = self._gauge("queue_tokens", "Tokens waiting for the engine.")
+        self._parked = self._gauge("parked_requests", "Bulk requests waiting for room in a full queue.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"reward_server_{name}", text, labels, registry=self._registry)

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.end_to_end.process import environment, run_command, running
+from tests.end_to_end.process import ROOT, environment, run_command, running
 
 PAIRS = [{"prompt": f"What is {n} + {n}?", "response": str(2 * n)} for n in range(40)]
 
@@ -162,6 +162,9 @@ def test_a_certificate_makes_it_https_and_only_https(llama_checkpoint, tmp_path,
         with urllib.request.urlopen(request, context=trusting, timeout=60) as reply:
             results = json.load(reply)["results"]
 
+        variables = {"REWARD_SERVER_PORT": str(server.port), "REWARD_SERVER_TLS_CERTFILE": "cert.pem"}
+        check = [sys.executable, str(ROOT / "deploy/healthcheck.py")]
+        assert subprocess.run(check, env={**environment(), **variables}, check=False, timeout=60).returncode == 0
         assert "score" in results[0]
         assert server.url.startswith("https://")
         with pytest.raises(OSError, match="certificate"):
