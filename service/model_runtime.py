@@ -205,15 +205,6 @@ def _assemble(
         on_frame=_frame_listener(card, observer),
     )
     dispatcher.start()
-    observer.notify(
-        QueueOpened(
-            card.model_id,
-            lambda: dispatcher.num_waiting_pairs,
-            lambda: dispatcher.num_waiting_tokens,
-            lambda: directory.num_tokens,
-            lambda: directory.num_evicted_tokens,
-        )
-    )
     parts = Parts(
         pool=TokenizerPool(encoder, settings.tokenizer_threads),
         admission=Admission(QueueLimits(settings.max_queue_tokens, settings.max_queue_pairs)),
@@ -221,13 +212,24 @@ def _assemble(
         engine=engine,
     )
     dtype = card.engine.numeric_mode["dtype"]
-    return LoadedModel(
+    model = LoadedModel(
         card,
         parts,
         _golden(manifest, dtype),
         default_timeout_s=settings.default_timeout_s,
         park_s=settings.park_s,
     )
+    observer.notify(
+        QueueOpened(
+            card.model_id,
+            num_pairs=lambda: dispatcher.num_waiting_pairs,
+            num_tokens=lambda: dispatcher.num_waiting_tokens,
+            num_parked=lambda: model.num_parked,
+            num_kept_tokens=lambda: directory.num_tokens,
+            num_evicted_tokens=lambda: directory.num_evicted_tokens,
+        )
+    )
+    return model
 
 
 def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameReport], None]:

@@ -97,6 +97,7 @@ class QueueOpened:
     model: ModelId
     num_pairs: Callable[[], float]
     num_tokens: Callable[[], float]
+    num_parked: Callable[[], float] = lambda: 0.0
     num_kept_tokens: Callable[[], float] = lambda: 0
     num_evicted_tokens: Callable[[], float] = lambda: 0
 
