@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 MODEL ?= demo
+SOAK_MINUTES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,7 +14,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-system test-clients test-shared test-gpu soak check docs format clean
+.PHONY: help setup serve test test-system test-clients test-shared test-gpu soak fuzz audit check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -61,8 +62,20 @@ test-shared: setup ## the tests on real conversations of ../shared, where it lie
 test-gpu: setup ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-soak: setup ## the tests that take a long time
+soak: setup ## what takes a long time: bursts, faults, mixed traffic for SOAK_MINUTES=20 (docs/reliability.md)
 	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m benchmarks.soak.faults
+	$(BIN)/python -m benchmarks.soak.burst
+	$(BIN)/python -m benchmarks.soak.mixed
+	$(BIN)/python -m benchmarks.soak.soak --minutes $(SOAK_MINUTES)
 
-clean: ## remove .venv, .venv-clients and caches
-	rm -rf $(VENV) .venv-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
+fuzz: setup ## requests that nobody would send, against a real server; schemathesis in a virtual environment of its own
+	test -x .venv-fuzz/bin/schemathesis || { $(BIN)/python -m venv .venv-fuzz && .venv-fuzz/bin/pip install --quiet schemathesis==4.32.5; }
+	$(BIN)/python -m benchmarks.soak.fuzz --schemathesis .venv-fuzz/bin/schemathesis
+
+audit: setup ## known vulnerabilities of the pins; needs PyPI's JSON API, which mirrors of its index lack
+	test -x .venv-audit/bin/pip-audit || { $(BIN)/python -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit==2.10.1; }
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip $(addprefix -r ,$(PINS))
+
+clean: ## remove the virtual environments and caches
+	rm -rf $(VENV) .venv-clients .venv-fuzz .venv-audit .schemathesis .pytest_cache .mypy_cache .ruff_cache .hypothesis

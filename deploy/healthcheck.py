@@ -7,6 +7,7 @@ no key and is 200 once every model has scored its golden pairs and its engine is
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -18,8 +19,11 @@ TIMEOUT_S = 4
 def main() -> int:
     """Asks the server at REWARD_SERVER_PORT (default 8000) and prints why it is not ready."""
     port = os.environ.get("REWARD_SERVER_PORT") or "8000"
+    scheme = "https" if os.environ.get("REWARD_SERVER_TLS_CERTFILE") else "http"
+    # Its own server by its own address: the certificate is for the name that callers use.
+    unverified = ssl._create_unverified_context()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT_S):
+        with urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}/readyz", timeout=TIMEOUT_S, context=unverified):
             return 0
     except urllib.error.HTTPError as error:
         sys.stderr.write(f"not ready: {error.read().decode(errors='replace')}\n")

@@ -23,6 +23,7 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
 from service.engine.heads import Head
+from service.engine.memory import peak_bytes
 from service.engine.plain_engine import PlainEngine
 from service.engine.prefix_slots import kept_bytes_per_token
 from service.engine.protocol import Engine, Progress
@@ -79,7 +80,12 @@ async def load_served_model(
     capacity = _kept_tokens(on_disk, settings, device)
     engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device, capacity)), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    card = _card(on_disk, settings, engine.info(), head.description)
+    memory = peak_bytes(device) + _kept_bytes(on_disk, capacity)
+    progress(
+        f"{on_disk.manifest.name}: will take at most {memory / 2**30:.2f} GiB of memory, beside what waits in line"
+    )
+    facts = {"prefix_cache_tokens": str(capacity), "memory_budget_bytes": str(memory)}
+    card = _card(on_disk, settings, engine.info(), head.description, facts)
     model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
@@ -121,6 +127,11 @@ def _kept_tokens(on_disk: _OnDisk, settings: Settings, device: str) -> int:
     return default_kept_tokens(device, kept_bytes_per_token(on_disk.weights.backbone), on_disk.max_tokens)
 
 
+def _kept_bytes(on_disk: _OnDisk, kept_tokens: int) -> int:
+    """What a full prefix cache takes."""
+    return kept_tokens * kept_bytes_per_token(on_disk.weights.backbone) if kept_tokens else 0
+
+
 def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> Engine:
     """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
     cache could not keep what earlier frames computed of it."""
@@ -134,7 +145,7 @@ def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_
     return engine(on_disk.weights.backbone, head, options)
 
 
-def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -> ModelCard:
+def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, facts: dict[str, str]) -> ModelCard:
     manifest = on_disk.manifest
     return ModelCard(
         model_id=ModelId(manifest.name),
@@ -145,7 +156,7 @@ def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str) -
         created_s=int(time.time()),
         engine=engine,
         is_verified=manifest.is_verified,
-        details=_details(manifest),
+        details=_details(manifest) | facts,
     )
 
 
@@ -194,9 +205,6 @@ def _assemble(
         on_frame=_frame_listener(card, observer),
     )
     dispatcher.start()
-    observer.notify(
-        QueueOpened(card.model_id, lambda: dispatcher.num_waiting_pairs, lambda: dispatcher.num_waiting_tokens)
-    )
     parts = Parts(
         pool=TokenizerPool(encoder, settings.tokenizer_threads),
         admission=Admission(QueueLimits(settings.max_queue_tokens, settings.max_queue_pairs)),
@@ -204,13 +212,24 @@ def _assemble(
         engine=engine,
     )
     dtype = card.engine.numeric_mode["dtype"]
-    return LoadedModel(
+    model = LoadedModel(
         card,
         parts,
         _golden(manifest, dtype),
         default_timeout_s=settings.default_timeout_s,
         park_s=settings.park_s,
     )
+    observer.notify(
+        QueueOpened(
+            card.model_id,
+            num_pairs=lambda: dispatcher.num_waiting_pairs,
+            num_tokens=lambda: dispatcher.num_waiting_tokens,
+            num_parked=lambda: model.num_parked,
+            num_kept_tokens=lambda: directory.num_tokens,
+            num_evicted_tokens=lambda: directory.num_evicted_tokens,
+        )
+    )
+    return model
 
 
 def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameReport], None]:

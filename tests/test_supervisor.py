@@ -43,7 +43,8 @@ def run_parent(worker: str, tmp_path: Path, *, told: signal.Signals | None = Non
         from pathlib import Path
         from service.cli.supervisor import RestartPolicy, Supervisor
 
-        def worker(tell_ready, is_restart):
+        def worker(lifeline, is_restart):
+            tell_ready = lifeline.tell_ready
             counter = Path({str(tmp_path / "starts")!r})
             counter.write_text(counter.read_text() + "x" if counter.exists() else "x")
             starts = len(counter.read_text())
@@ -132,7 +133,7 @@ def test_a_connection_made_while_no_worker_lives_is_answered_by_the_next(tmp_pat
         listener = socket.create_server(("127.0.0.1", 0))
         marker = Path({str(tmp_path / "marker")!r})
 
-        def worker(tell_ready, is_restart):
+        def worker(lifeline, is_restart):
             assert is_restart == marker.exists()
             if not marker.exists():
                 marker.touch()

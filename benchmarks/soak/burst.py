@@ -51,8 +51,8 @@ class Seen:
 def texts(num_pairs: int, seed: int) -> list[tuple[str, str]]:
     """Groups of eight responses to a prompt, in random words."""
     rng = random.Random(seed)
-    prompts = [" ".join(rng.choices(WORDS, k=rng.randint(5, 40))) for _ in range((num_pairs + 7) // 8)]
-    return [(prompts[n // 8], f" {n} " + " ".join(rng.choices(WORDS, k=rng.randint(3, 40)))) for n in range(num_pairs)]
+    prompts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 10))) for _ in range((num_pairs + 7) // 8)]
+    return [(prompts[n // 8], f" {n} " + " ".join(rng.choices(WORDS, k=rng.randint(2, 8)))) for n in range(num_pairs)]
 
 
 async def burst(server: Server, client: str, pairs: Sequence[Pair], calm: Sequence[float], kill: bool) -> Seen:

@@ -84,7 +84,7 @@ def parsed(received: bytes) -> Reply:
     if headers.get("transfer-encoding") == "chunked":
         body, rest = _unchunked(rest)
     else:
-        length = int(headers.get("content-length", "0"))
+        length = int(headers.get("content-length", len(rest)))  # without one, the body ends with the connection
         if len(rest) < length:
             raise Broken(f"{len(rest)} of {length} bytes")
         body, rest = rest[:length], rest[length:]

@@ -73,7 +73,7 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, questions: list[Question], size
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if step % 50 == 0 or step + 1 == len(order):
+        if step % 100 == 0 or step + 1 == len(order):
             print(
                 f"pre-training {step + 1}/{len(order)}  loss {loss:.3f}  {time.monotonic() - started_s:.0f} s",
                 flush=True,

@@ -7,6 +7,7 @@ that mixture is what the policy imitates before GRPO. The demo reward model has 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -197,4 +198,4 @@ def _sound(rng: random.Random, kind: int, topic: str) -> str:
 
 
 def _is_gibberish(word: str) -> bool:
-    return any(word == first + second for first in _SYLLABLES for second in ("", *_SYLLABLES))
+    return re.fullmatch(f"(?:{'|'.join(_SYLLABLES)})+", word) is not None

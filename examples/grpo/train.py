@@ -41,8 +41,8 @@ def grpo(
         save_strategy="no",
         report_to="none",
         use_cpu=True,
+        gradient_checkpointing=False,  # on by default in TRL; here memory is not what is short
         bf16=False,
-        gradient_checkpointing=False,
         disable_tqdm=True,
         seed=seed,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def _share_and_weight(chosen: list[Answer]) -> dict[str, Any]:
     return {
         "sound": round(sum(answer.weight == 0 for answer in chosen) / len(chosen), 3),
         "mean_defect": round(sum(answer.weight for answer in chosen) / len(chosen), 2),
+        "chosen": dict(Counter(answer.defect for answer in chosen).most_common()),
     }
 
 

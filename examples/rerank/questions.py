@@ -7,6 +7,7 @@ wordings or topics. Each question has seven answers, the best sound, the others 
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def questions(seed: int, num_questions: int) -> list[Question]:
         if len(ranking.messages) == 1 and text not in drawn and len(drawn) < num_questions:
             rows = zip(ranking.answers, ranking.defects, ranking.tiers, strict=True)
             answers = [Answer(answer, len(drawn), defect, tier) for answer, defect, tier in rows]
-            answers.sort(key=lambda answer: answer.text[::-1])  # by last letters: good ones are not first
+            random.Random(f"{seed}/{text}").shuffle(answers)
             drawn[text] = Question(text, tuple(answers))
     return list(drawn.values())
 

@@ -1,11 +1,13 @@
 """Runs the HTTP server: opens the socket, then serves from a worker under a supervisor, or from this process.
 
-The worker's half is imported by the worker alone, after the fork: the supervisor stays light.
+The worker's half is imported by the worker alone: the supervisor stays light.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
+import os
 import signal
 import socket
 import sys
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.cli.lifeline import become_worker, inherited
 from service.cli.listener import listen, url_of
 from service.cli.supervisor import CANNOT_SERVE, ENGINE_LOST, Supervisor, leave
 from service.observability.logs import configure_logging
@@ -35,17 +38,18 @@ def run_server(settings: Settings, build: BuildRuntime | None = None) -> int:
     configure_logging(settings.log_level, sys.stderr)
     for told in (signal.SIGTERM, signal.SIGINT):  # until whoever serves has handlers of its own
         signal.signal(told, lambda number, frame: sys.exit(0))
+    inheritance = inherited(os.environ.pop)
+    if inheritance is not None:
+        inheritance.lifeline.end_with_parent()
+        wait_s = settings.park_s if inheritance.is_restart else 0.0
+        leave(run_worker(settings, inheritance.listener, inheritance.lifeline.tell_ready, wait_s, build))
     listener = listen(settings)
     click.echo(
         f"reward-server listening on {url_of(listener, settings)}, loading {', '.join(settings.models)}", err=True
     )
-
-    def worker(tell_ready: Callable[[], None], is_restart: bool) -> int:
-        return run_worker(settings, listener, tell_ready, settings.park_s if is_restart else 0.0, build)
-
     if settings.supervise:
-        return Supervisor(worker, listener).run()
-    status = worker(lambda: None, False)
+        return Supervisor(functools.partial(become_worker, listener), listener).run()
+    status = run_worker(settings, listener, lambda: None, 0.0, build)
     if status == ENGINE_LOST:
         leave(status)
     return status

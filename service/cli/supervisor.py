@@ -1,10 +1,9 @@
 """The parent process: owns the listening socket, and starts the worker again when it dies.
 
 The socket outlives the worker, so connections made meanwhile wait in its backlog instead of failing. The parent is
-light (no torch, no app, no thread) and forks, so that a new worker starts from the same settings. It decides by
-exit status: 0 was told to stop, 1 and 2 before the models were up are mistakes that a restart would repeat, anything
-else (3 for a dead or hung engine, a signal such as the out-of-memory killer's) is started again, with growing waits,
-until too many in a row did not last.
+light (no torch, no app, no thread). It decides by exit status: 0 was told to stop, 1 and 2 before the models were up
+are mistakes that a restart would repeat, anything else (3 for a dead or hung engine, a signal such as the out-of-memory
+killer's) is started again, with growing waits, until too many in a row did not last.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
+
+from service.cli.lifeline import READY, Lifeline
 
 _logger = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ CANNOT_SERVE: Final = 1
 
 _TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
-Worker = Callable[[Callable[[], None], bool], int]
-"""Serves until told to stop; calls its first argument once it can score; returns its exit status. The second says
-whether it takes the place of one that died, so that callers are waiting."""
+Worker = Callable[[Lifeline, bool], int]
+"""Runs in the child: serves until told to stop, tells its lifeline once it can score, returns its exit status. The
+second argument says whether it takes the place of one that died, so that callers are waiting."""
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Supervisor:
             status, was_ready = self._run_worker()
             lived_s = time.monotonic() - started_s
             if self._is_stopping:
-                return 0 if status in (0, -signal.SIGTERM, -signal.SIGINT) else status_of_parent(status)
+                return 0 if not was_ready or status in (0, -signal.SIGTERM) else status_of_parent(status)
             if status == 0 or (status in (1, 2) and not was_ready):
                 return status
             wait_s = self._policy.wait_after(lived_s, was_ready)
@@ -107,7 +107,7 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            self._be_worker(theirs)
+            self._be_worker(Lifeline(theirs))
         self._pid = pid
         theirs.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
@@ -116,18 +116,17 @@ class Supervisor:
             self._pid = 0
             ours.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                return os.waitstatus_to_exitcode(wait_status), ours.recv(1) == b"r"
+                return os.waitstatus_to_exitcode(wait_status), ours.recv(1) == READY
         return os.waitstatus_to_exitcode(wait_status), False
 
-    def _be_worker(self, line: socket.socket) -> NoReturn:
+    def _be_worker(self, lifeline: Lifeline) -> NoReturn:
         """The child's whole life. It never returns into the parent's frames, and ends whatever threads it has."""
         status = ENGINE_LOST
         try:
             for told in _TOLD_TO_STOP:
                 signal.signal(told, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
-            threading.Thread(target=_end_with_parent, args=(line,), name="parent watch", daemon=True).start()
-            status = self._worker(lambda: line.sendall(b"r"), self._num_starts > 1)
+            status = self._worker(lifeline, self._num_starts > 1)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else CANNOT_SERVE
         except BaseException:
@@ -166,10 +165,3 @@ def describe(status: int) -> str:
 def status_of_parent(status: int) -> int:
     """The shell's convention: 128 and the signal for what a signal killed."""
     return 128 - status if status < 0 else status
-
-
-def _end_with_parent(line: socket.socket) -> None:
-    """Stops this worker in order once its parent is gone, however that died: a worker alone would hold the port."""
-    with contextlib.suppress(OSError):
-        line.recv(1)
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -14,8 +14,9 @@ CUDA_FRAME_TOKENS = 16_384
 """Enough rows to fill an accelerator of today with a 7B model, at some tens of milliseconds a frame."""
 
 
-CPU_KEPT_BYTES = 2**30
-"""Keys and values a processor keeps for prompts: some thousands of prompts of a small model, a few of a 7B one."""
+CPU_KEPT_BYTES = 2**28
+"""Keys and values a processor keeps for prompts: hundreds of prompts of a small model. What pays is that the members
+of a group, which arrive within seconds, find their prompt."""
 
 CUDA_KEPT_SHARE = 0.15
 """Part of an accelerator's memory for the same."""

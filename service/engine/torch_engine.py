@@ -16,6 +16,7 @@ from service.engine import attention, last_layer, self_check
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
+from service.engine.memory import longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
@@ -79,6 +80,7 @@ class TorchEngine:
             self._leaves_out_rows = last_layer.install(self._backbone)
             self_check.compare_with_plain_forward(self._backbone, self._hidden, self._options.max_tokens, self._ladder)
             self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
+        self._touch_memory(vocab_size, progress)
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame."""
@@ -96,6 +98,15 @@ class TorchEngine:
             if isinstance(error, RewardServiceError) or not isinstance(error, Exception):
                 raise
             raise EngineFailure(f"the forward pass failed: {type(error).__name__}: {error}") from error
+
+    def _touch_memory(self, vocab_size: int, progress: Progress) -> None:
+        """Runs the longest pair in full frames, so that what is in use afterwards is the most a frame can take."""
+        slots: list[int] = []
+        for frame in longest_pair(self._options.max_tokens, self._ladder[-1], vocab_size):
+            self.run(frame)
+            slots += [store.slot for store in frame.stores]
+        self._kept.drop(slots)
+        progress(f"peak memory so far: {peak_bytes(str(self._device)) / 2**30:.2f} GiB")
 
     def close(self) -> None:
         """Drops the weights and what was kept."""

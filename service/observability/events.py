@@ -92,11 +92,14 @@ class FrameRun:
 
 @dataclass(frozen=True, slots=True)
 class QueueOpened:
-    """A model's waiting line exists from now on; both callables are cheap and callable from any thread."""
+    """A model has a waiting line and a prefix cache from now on; the callables are cheap, and safe from any thread."""
 
     model: ModelId
     num_pairs: Callable[[], float]
     num_tokens: Callable[[], float]
+    num_parked: Callable[[], float] = lambda: 0.0
+    num_kept_tokens: Callable[[], float] = lambda: 0
+    num_evicted_tokens: Callable[[], float] = lambda: 0
 
 
 Event = RequestFinished | RequestRefused | PairFinished | FrameRun | QueueOpened

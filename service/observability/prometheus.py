@@ -62,6 +62,9 @@ class PrometheusObserver:
             case QueueOpened():
                 self._queue_pairs.labels(event.model).set_function(event.num_pairs)
                 self._queue_tokens.labels(event.model).set_function(event.num_tokens)
+                self._kept_tokens.labels(event.model).set_function(event.num_kept_tokens)
+                self._evicted_tokens.labels(event.model).set_function(event.num_evicted_tokens)
+                self._parked.labels(event.model).set_function(event.num_parked)
 
     def _count_pair(self, event: PairFinished) -> None:
         self._pairs.labels(event.model, event.outcome).inc()
@@ -109,6 +112,9 @@ class PrometheusObserver:
         )
         self._queue_pairs = self._gauge("queue_pairs", "Pairs waiting for the engine.")
         self._queue_tokens = self._gauge("queue_tokens", "Tokens waiting for the engine.")
+        self._kept_tokens = self._gauge("prefix_cache_tokens", "Tokens of prompts whose keys and values are kept.")
+        self._evicted_tokens = self._gauge("prefix_cache_evicted_tokens", "Tokens evicted from it since the start.")
+        self._parked = self._gauge("parked_requests", "Bulk requests waiting for room in a full queue.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"reward_server_{name}", text, labels, registry=self._registry)

@@ -75,6 +75,11 @@ class LoadedModel:
         """What the model tells of itself."""
         return self._card
 
+    @property
+    def num_parked(self) -> int:
+        """Requests that wait for room in the queue."""
+        return len(self._lot)
+
     def health(self) -> Health:
         """Ready once the golden pairs agreed and while the engine thread lives."""
         if not self._parts.dispatcher.is_alive:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ SCRIPT_TIMEOUT_S = 240
 QUERY = "What is 2+2?"
 DOCUMENTS = ["2+2 is 4.", "Potato.", "It is 5, you fool.", "Four: 二足す二は四 😊", ""]
 TOO_LONG = "word " * 5000
+KEY = "sesame"
 
 Findings = dict[str, Any]
-Ask = Callable[[str, str], Findings]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Served:
     """The server's address, and what it says of the conversations by its own routes."""
 
     url: str
+    key: str
     scores: list[float]
     rendered: list[str]
     ids: list[list[int]]
@@ -55,43 +57,54 @@ class Served:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`reward-server serve demo`."""
+    """`reward-server serve demo`, which asks for a key."""
+    with _serving(tmp_path_factory.mktemp("clients") / "log", KEY) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def open_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The same without a key, for clients that can show none."""
+    with _serving(tmp_path_factory.mktemp("clients") / "log", "") as served:
+        yield served
+
+
+@contextmanager
+def _serving(log: Path, key: str) -> Iterator[Served]:
     pairs = [{"prompt": QUERY, "response": document} for document in DOCUMENTS]
-    with running(tmp_path_factory.mktemp("clients") / "log", "demo") as server:
-        scores = [result["score"] for result in server.post("/v1/score", {"pairs": pairs})[1]["results"]]
-        read = server.post("/v1/tokenize", {"pairs": pairs})[1]["results"]
+    with running(log, "demo", *(("--api-key", key) if key else ())) as server:
+        scored = server.post(f"/v1/score?key={key}", {"pairs": pairs})[1]["results"]
+        read = server.post(f"/v1/tokenize?key={key}", {"pairs": pairs})[1]["results"]
+        scores = [result["score"] for result in scored]
         assert len(set(scores)) == len(scores)  # the model tells them apart, so that equality says something
-        yield Served(server.url, scores, [result["rendered"] for result in read], [result["ids"] for result in read])
-
-
-@pytest.fixture
-def ask(served: Served) -> Ask:
-    """`ask(group, script)` runs a client script in its environment and gives its findings."""
-
-    def _ask(group: str, script: str) -> Findings:
-        task = {
-            "url": served.url,
-            "query": QUERY,
-            "documents": DOCUMENTS,
-            "rendered": served.rendered,
-            "ids": served.ids,
-            "too_long": TOO_LONG,
-        }
-        command = [str(python_of(group)), str(SCRIPTS / f"{script}.py")]
-        done = subprocess.run(
-            command,
-            input=json.dumps(task),
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=SCRIPT_TIMEOUT_S,
-            check=False,
+        yield Served(
+            server.url, key, scores, [result["rendered"] for result in read], [result["ids"] for result in read]
         )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        findings: Findings = json.loads(done.stdout.splitlines()[-1])
-        return findings
 
-    return _ask
+
+def ask(served: Served, group: str, script: str) -> Findings:
+    """Runs a client script in its group's environment and returns what it found."""
+    task = {
+        "url": served.url,
+        "key": served.key,
+        "query": QUERY,
+        "documents": DOCUMENTS,
+        "rendered": served.rendered,
+        "ids": served.ids,
+        "too_long": TOO_LONG,
+    }
+    done = subprocess.run(
+        [str(python_of(group)), str(SCRIPTS / f"{script}.py")],
+        input=json.dumps(task),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    findings: Findings = json.loads(done.stdout.splitlines()[-1])
+    return findings
 
 
 def environment() -> dict[str, str]:

@@ -27,8 +27,8 @@ COMMON: dict[str, Any] = {
     "save_strategy": "no",
     "report_to": "none",
     "use_cpu": True,
-    "bf16": False,
     "gradient_checkpointing": False,
+    "bf16": False,
     "disable_tqdm": True,
 }
 

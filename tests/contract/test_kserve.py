@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import struct
 import zlib
 
@@ -253,3 +254,17 @@ async def test_bytes_that_cannot_be_read_say_why(serve, content, headers, words)
         reply = await client.post(INFER, content=content, headers=headers)
     assert reply.status_code == 400
     assert words in reply.json()["error"]
+
+
+async def test_whatever_is_damaged_in_a_binary_body_it_is_read_or_refused_and_never_breaks(serve):
+    rng = random.Random(7)
+    content, headers = binary_request(ids(), lengths())
+    statuses = set()
+    async with serve() as client:
+        for _ in range(300):
+            damaged = bytearray(content)
+            for _ in range(rng.randint(1, 4)):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            cut = bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+            statuses.add((await client.post(INFER, content=cut, headers=headers)).status_code)
+    assert statuses == {200, 400}

@@ -28,7 +28,7 @@ async def test_ten_thousand_pairs_survive_a_killed_server(llama_checkpoint, tmp_
         async with AsyncClient(server.url) as client:
             calm = await client.score(pairs)
             await asyncio.to_thread(server.stop)
-    with running(tmp_path / "doomed.log", llama_checkpoint, port=port) as doomed:
+    with running(tmp_path / "doomed.log", llama_checkpoint, "--no-supervise", port=port) as doomed:
         async with AsyncClient(doomed.url) as client:
             job = asyncio.create_task(client.score(pairs))
             await asyncio.sleep(2)

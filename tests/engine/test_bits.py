@@ -84,6 +84,25 @@ def test_different_texts_get_different_scores():
     assert len(set(scores)) >= len({pair.ids for pair in pairs}) - 1
 
 
+@pytest.mark.soak
+def test_ten_thousand_texts_coincide_no_more_often_than_chance_allows():
+    """Chance: as many normal numbers of the same mean and spread, rounded to fp32, 20 times over."""
+    rng = random.Random(10)
+    texts = {tuple(rng.randrange(500) for _ in range(rng.randint(4, 20))): None for _ in range(10_000)}
+    model = served("llama")
+    pairs = [encoded(ids[:2], ids[2:]) for ids in texts]
+    rewards = [reward for start in range(0, len(pairs), 40) for reward in model.score(pairs[start : start + 40])]
+    scores = torch.tensor([reward.score for reward in rewards], dtype=torch.float64)
+
+    def coincidences(values):
+        return len(values) - len(set(values.float().tolist()))
+
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(len(scores), generator=generator, dtype=torch.float64) for _ in range(20)]
+    by_chance = sum(coincidences(values * scores.std() + scores.mean()) for values in drawn) / len(drawn)
+    assert coincidences(scores) <= by_chance + 5 * by_chance**0.5 + 1, (coincidences(scores), by_chance)
+
+
 def test_moving_a_cut_does_move_bits():
     """The control: these tests can fail. The same ids, cut elsewhere, are other attention calls."""
     rng = random.Random(9)

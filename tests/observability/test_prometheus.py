@@ -80,7 +80,7 @@ def test_requests_and_refusals_are_counted_by_route() -> None:
 
 def test_the_queue_is_asked_when_the_metrics_are() -> None:
     observer, depth = PrometheusObserver(), [4, 1000]
-    observer.notify(QueueOpened(DEMO, lambda: depth[0], lambda: depth[1]))
+    observer.notify(QueueOpened(DEMO, lambda: depth[0], lambda: depth[1], lambda: 3, lambda: 70, lambda: 8))
     before = lines_of(observer)
     depth[:] = [0, 0]
     after = lines_of(observer)
@@ -88,6 +88,9 @@ def test_the_queue_is_asked_when_the_metrics_are() -> None:
     assert 'reward_server_queue_pairs{model="demo"} 4.0' in before
     assert 'reward_server_queue_tokens{model="demo"} 1000.0' in before
     assert 'reward_server_queue_pairs{model="demo"} 0.0' in after
+    assert 'reward_server_parked_requests{model="demo"} 3.0' in before
+    assert 'reward_server_prefix_cache_tokens{model="demo"} 70.0' in before
+    assert 'reward_server_prefix_cache_evicted_tokens{model="demo"} 8.0' in before
 
 
 def test_every_name_starts_with_the_servers() -> None:

@@ -16,12 +16,12 @@ def ranked(reply):
 
 
 async def asynchronous():
-    async with cohere.AsyncClientV2("no key", base_url=task["url"]) as client:
+    async with cohere.AsyncClientV2(task["key"], base_url=task["url"]) as client:
         return ranked(await client.rerank(**asked))
 
 
-second = cohere.ClientV2("no key", base_url=task["url"])
-first = cohere.Client("no key", base_url=task["url"])
+second = cohere.ClientV2(task["key"], base_url=task["url"])
+first = cohere.Client(task["key"], base_url=task["url"])
 tell(
     v2=ranked(second.rerank(**asked)),
     v1=ranked(first.rerank(**asked)),

@@ -6,7 +6,7 @@ from helper import raised, read_task, tell
 from huggingface_hub import InferenceClient
 
 task = read_task()
-client = InferenceClient(model=task["url"])
+client = InferenceClient(model=task["url"], token=task["key"])
 
 
 def score(text, **options):

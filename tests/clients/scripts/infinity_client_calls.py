@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from helper import raised, read_task, tell
-from infinity_client import Client
+from infinity_client import AuthenticatedClient
 from infinity_client.api.default import classify, health, models, rerank
 from infinity_client.models import ClassifyInput, RerankInput
 
 task = read_task()
-client = Client(base_url=task["url"] + "/infinity", raise_on_unexpected_status=True)
+client = AuthenticatedClient(base_url=task["url"] + "/infinity", token=task["key"], raise_on_unexpected_status=True)
 
 
 def classified(**options):

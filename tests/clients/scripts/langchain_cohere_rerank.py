@@ -7,7 +7,7 @@ from langchain_cohere import CohereRerank
 from langchain_core.documents import Document
 
 task = read_task()
-reranker = CohereRerank(base_url=task["url"], cohere_api_key="no key", model="any", top_n=2)
+reranker = CohereRerank(base_url=task["url"], cohere_api_key=task["key"], model="any", top_n=2)
 documents = [Document(text) for text in task["documents"]]
 kept = reranker.compress_documents(documents, task["query"])
 tell(

@@ -21,7 +21,7 @@ def rerank(provider, documents, **options):
         query=task["query"],
         documents=documents,
         api_base=PROVIDERS[provider],
-        api_key="no key",
+        api_key=task["key"],
         max_retries=0,
         **options,
     )

@@ -10,7 +10,8 @@ task = read_task()
 
 
 def postprocess(texts, top_n):
-    reranker = TextEmbeddingInference(base_url=task["url"], top_n=top_n)
+    authorization = f"Bearer {task['key']}"
+    reranker = TextEmbeddingInference(base_url=task["url"], top_n=top_n, auth_token=authorization)
     nodes = [NodeWithScore(node=TextNode(text=text), score=0.0) for text in texts]
     found = reranker.postprocess_nodes(nodes, query_bundle=QueryBundle(task["query"]))
     return [[node.node.get_content(), node.score] for node in found]

@@ -6,7 +6,7 @@ from helper import raised, read_task, tell
 from openai import OpenAI
 
 task = read_task()
-client = OpenAI(base_url=task["url"] + "/v1", api_key="no key", max_retries=0)
+client = OpenAI(base_url=task["url"] + "/v1", api_key=task["key"], max_retries=0)
 messages = [{"role": "user", "content": task["query"]}, {"role": "assistant", "content": task["documents"][0]}]
 (choice,) = client.chat.completions.create(model="any", messages=messages).choices
 embeddings = {

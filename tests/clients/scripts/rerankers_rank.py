@@ -14,7 +14,7 @@ PROVIDERS = {
 
 
 def ranker(provider):
-    return Reranker("any", model_type=provider, api_key="no key", url=PROVIDERS[provider])
+    return Reranker("any", model_type=provider, api_key=task["key"], url=PROVIDERS[provider])
 
 
 def ranked(provider):

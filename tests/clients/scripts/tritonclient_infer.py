@@ -8,6 +8,8 @@ from helper import raised, read_task, tell
 
 task = read_task()
 client = triton.InferenceServerClient(task["url"].removeprefix("http://"), network_timeout=60.0)
+# A dictionary of its own for each inference: the client writes into it.
+key = {"Authorization": f"Bearer {task['key']}"}
 
 
 def given(name, values, datatype, is_binary):
@@ -18,7 +20,9 @@ def given(name, values, datatype, is_binary):
 
 def infer(inputs, is_binary_out, compression=None):
     output = triton.InferRequestedOutput("rewards", binary_data=is_binary_out)
-    reply = client.infer("reward_model", inputs, outputs=[output], request_compression_algorithm=compression)
+    reply = client.infer(
+        "reward_model", inputs, outputs=[output], request_compression_algorithm=compression, headers=dict(key)
+    )
     rewards = reply.as_numpy("rewards")
     assert (rewards.dtype, rewards.shape) == (np.float32, (len(rewards), 1))
     return [float(reward) for reward in rewards[:, 0]]
@@ -47,10 +51,10 @@ tell(
     tokens={way: infer(tokens(sent), got) for way, (sent, got) in ways.items()},
     compressed={kind: infer(sentences(task["rendered"], True), True, kind) for kind in ("gzip", "deflate")},
     is_live=client.is_server_live(),
-    is_ready=client.is_server_ready() and client.is_model_ready("reward_model"),
-    extensions=client.get_server_metadata()["extensions"],
-    outputs=client.get_model_metadata("reward_model")["outputs"],
-    max_batch_size=client.get_model_config("reward_model")["max_batch_size"],
-    index=[model["name"] for model in client.get_model_repository_index()],
+    is_ready=client.is_server_ready() and client.is_model_ready("reward_model", headers=key),
+    extensions=client.get_server_metadata(headers=key)["extensions"],
+    outputs=client.get_model_metadata("reward_model", headers=key)["outputs"],
+    max_batch_size=client.get_model_config("reward_model", headers=key)["max_batch_size"],
+    index=[model["name"] for model in client.get_model_repository_index(headers=key)],
     error=raised(lambda: infer(sentences([task["too_long"]], True), True)),
 )

@@ -1,0 +1,1 @@
+"""The same workload and weights, in the same run, through this server and through others."""

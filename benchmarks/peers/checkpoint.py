@@ -1,0 +1,92 @@
+"""A random reward model on disk that every side loads, and texts of known length that every side reads alike.
+
+The tokenizer and chat template are those of the shipped demo model; texts are made of words that are one token each.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, LlamaConfig, PreTrainedTokenizerFast
+
+from benchmarks.workloads import WORKLOADS
+from model_store.sources import SHIPPED
+
+DEMO = SHIPPED / "demo"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+VOCAB_SIZE = 32_000
+MAX_TOKENS = 4096
+
+
+def write_checkpoint(folder: Path, hidden: int, layers: int) -> None:
+    """Writes a Llama sequence classifier of the given size whose scores spread by about 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (DEMO / name).exists():
+            shutil.copy(DEMO / name, folder / name)
+    tokenizer = tokenizer_of(folder)
+    config = LlamaConfig(  # type: ignore[call-arg]  # transformers' own classes take their base's fields
+        vocab_size=VOCAB_SIZE,
+        hidden_size=hidden,
+        intermediate_size=hidden * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 64,
+        max_position_embeddings=MAX_TOKENS,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=1.2 / hidden**0.5,
+    )
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The checkpoint's tokenizer, as transformers loads it."""
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One pair: rendered whole in the model's template, and its ids."""
+
+    rendered: str
+    ids: tuple[int, ...]
+
+
+def texts_of(name: str, num_pairs: int, seed: int, tokenizer: Any) -> list[Text]:
+    """Pairs of a workload as text of random words, in its lengths give or take the template's own tokens."""
+    rng = random.Random(seed)
+    words = one_token_words(tokenizer)
+    made: list[Text] = []
+    for group in WORKLOADS[name](rng, num_pairs):
+        prompt = _words(rng, words, group.prompt)
+        made += (_text(tokenizer, prompt, _words(rng, words, length)) for length in group.responses)
+    return made
+
+
+def one_token_words(tokenizer: Any) -> list[str]:
+    """Words that are one token each behind a space."""
+    vocab: dict[str, int] = tokenizer.get_vocab()
+    words = sorted(
+        token[1:] for token in vocab if token.startswith("Ġ") and token[1:].isascii() and token[1:].islower()
+    )
+    return [word for word in words if len(tokenizer(" " + word, add_special_tokens=False).input_ids) == 1]
+
+
+def _words(rng: random.Random, words: Sequence[str], length: int) -> str:
+    return " ".join(rng.choice(words) for _ in range(length))
+
+
+def _text(tokenizer: Any, prompt: str, response: str) -> Text:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    rendered: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    return Text(rendered, tuple(tokenizer(rendered, add_special_tokens=False).input_ids))

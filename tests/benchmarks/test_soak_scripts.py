@@ -1,0 +1,58 @@
+"""The soak's own parts, and the two faults that end a worker, on a real server."""
+
+import pytest
+
+from benchmarks.soak import faults
+from benchmarks.soak.burst import texts
+from benchmarks.soak.fuzz import Finding, check_reply
+from benchmarks.soak.http import AnsweredTwice, Broken, parsed
+from benchmarks.soak.mixed import loss_interval
+from benchmarks.soak.server import serving
+
+
+async def test_a_hung_forward_and_a_dead_engine_thread_are_answered_and_another_worker_scores_the_same():
+    async with serving("--max-forward-s", "3", is_faulty=True) as server:
+        await faults.worker_is_lost(server, "hang")
+        await faults.worker_is_lost(server, "die")
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_a_reply_is_read_whole_or_not_at_all():
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+    assert parsed(HEAD + b"{}").json() == parsed(chunked).json() == {}
+    for cut in (b"", HEAD + b"{", chunked[:-7]):
+        with pytest.raises(Broken):
+            parsed(cut)
+
+
+def test_a_second_reply_on_one_connection_is_noticed():
+    with pytest.raises(AnsweredTwice):
+        parsed(HEAD + b"{}" + HEAD + b"{}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, b"{}"), (200, b'{"score": NaN}'), (200, b"[-Infinity]"), (422, b"Traceback (most recent call last)")],
+)
+def test_what_no_reply_may_be_is_found(status, body):
+    with pytest.raises(Finding):
+        check_reply(status, body, "a case")
+
+
+def test_an_error_that_speaks_of_nan_is_no_finding():
+    check_reply(200, b'{"message": "the model\'s output is NaN; allowed: a number"}', "a case")
+
+
+def test_texts_are_distinct_and_in_groups_of_eight():
+    made = texts(64, seed=1)
+
+    assert len(set(made)) == 64
+    assert made == texts(64, seed=1)
+    assert [len({prompt for prompt, _ in made[start : start + 8]}) for start in range(0, 64, 8)] == [1] * 8
+
+
+def test_a_loss_without_spread_has_no_interval():
+    assert loss_interval([10.0, 20.0], [11.0, 22.0]) == {"mean": 0.1, "low": 0.1, "high": 0.1}
