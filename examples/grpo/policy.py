@@ -19,6 +19,8 @@ from examples.grpo.text import Question, texts
 TOKENIZER = Path(__file__).parents[2] / "model_store" / "weights" / "demo"
 """The demo reward model's: its template is what the policy is trained in. Any other would do."""
 _IGNORED = -100
+_MATCHING_GAIN = 3.0
+"""As in `training/build_demo.py`: such heads take long to form by chance, and questions have to be looked up."""
 
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
@@ -33,7 +35,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, question: Question) -> list[i
 
 
 def make_policy(tokenizer: PreTrainedTokenizerFast, size: Size) -> LlamaForCausalLM:
-    """Makes the untrained policy."""
+    """Makes the untrained policy; half of its heads start out looking for copies of the token they stand on."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.hidden_size,
@@ -47,7 +49,13 @@ def make_policy(tokenizer: PreTrainedTokenizerFast, size: Size) -> LlamaForCausa
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    policy = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for layer in policy.model.layers:
+            keys, queries = layer.self_attn.k_proj.weight, layer.self_attn.q_proj.weight
+            keys.mul_(_MATCHING_GAIN)
+            queries[: len(queries) // 2] = keys[: len(keys) // 2]
+    return policy
 
 
 def pretrain(tokenizer: PreTrainedTokenizerFast, questions: list[Question], size: Size, seed: int) -> LlamaForCausalLM:
@@ -55,10 +63,10 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, questions: list[Question], size
     torch.manual_seed(seed)
     policy = make_policy(tokenizer, size)
     rows = [
-        prompt_ids(tokenizer, question) + tokenizer(answer)["input_ids"] + [tokenizer.eos_token_id]
+        (prompt_ids(tokenizer, question), tokenizer(answer)["input_ids"] + [tokenizer.eos_token_id])
         for question, answer in texts(seed, questions, size.num_texts)
     ]
-    rows.sort(key=len)
+    rows.sort(key=lambda row: len(row[0]) + len(row[1]))
     starts = list(range(0, len(rows), size.pretrain_batch))
     order = torch.randperm(len(starts)).tolist()
     optimizer = torch.optim.AdamW(policy.parameters(), lr=size.pretrain_lr, weight_decay=0.01, betas=(0.9, 0.95))
@@ -81,11 +89,16 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, questions: list[Question], size
     return policy.eval()
 
 
-def _padded(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns ids and labels, padded on the right. Questions are predicted as well: it is all text."""
-    longest = max(map(len, rows))
-    ids_ST = torch.tensor([ids + [pad_id] * (longest - len(ids)) for ids in rows])
-    return ids_ST, ids_ST.masked_fill(ids_ST == pad_id, _IGNORED)
+def _padded(rows: list[tuple[list[int], list[int]]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns ids and labels, padded on the right; only answers are labels."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    num_free = [longest - len(prompt) - len(answer) for prompt, answer in rows]
+    ids = [prompt + answer + [pad_id] * free for (prompt, answer), free in zip(rows, num_free, strict=True)]
+    labels = [
+        [_IGNORED] * len(prompt) + answer + [_IGNORED] * free
+        for (prompt, answer), free in zip(rows, num_free, strict=True)
+    ]
+    return torch.tensor(ids), torch.tensor(labels)
 
 
 def _share_of_lr(step: int, num_steps: int) -> float:

@@ -26,12 +26,12 @@ class Size:
         samples_each: Answers to each held-out question in the evaluation.
     """
 
-    num_texts: int = 16000
+    num_texts: int = 11000
     hidden_size: int = 128
     num_layers: int = 3
     pretrain_batch: int = 20
     pretrain_lr: float = 4e-3
-    grpo_steps: int = 80
+    grpo_steps: int = 60
     prompts_per_step: int = 8
     num_generations: int = 6
     grpo_lr: float = 3e-4
