@@ -34,6 +34,11 @@ _logger = logging.getLogger(__name__)
 FRAMES_AHEAD = 2
 """Frames in the engine thread at once: the one that runs and the one packed while it runs."""
 
+LONG_FRAME_S = 0.1
+"""Where frames take longer, none is packed ahead: packing, some milliseconds, is then next to nothing, and whoever
+arrives while a frame runs would wait for a whole one more (median of interactive calls beside a bulk job, with frames
+of half a second: three frames instead of two)."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameReport:
@@ -68,6 +73,7 @@ class Dispatcher:
         self._has_work = asyncio.Event()
         self._on_frame = on_frame
         self._clock = clock
+        self._last_frame_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._refusal: RewardServiceError | None = None
 
@@ -165,10 +171,14 @@ class Dispatcher:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _may_pack(self, num_running: int) -> bool:
-        """An idle engine takes anything; a busy one is packed ahead for only if a whole frame waits."""
+        """An idle engine takes anything; a busy one is packed ahead for if frames are short and a whole one waits."""
         if num_running == 0:
             return True
-        return num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
+        return (
+            self._last_frame_s < LONG_FRAME_S
+            and num_running < FRAMES_AHEAD
+            and self._line.num_tokens >= self._limits.max_tokens
+        )
 
     async def _wait_for_change(self, running: deque[asyncio.Task[None]]) -> None:
         """Sleeps until a pair arrives or the oldest running frame is done."""
@@ -227,6 +237,7 @@ class Dispatcher:
         """What the engine says of a frame, told to the directory and to whoever watches frames."""
         started_s = self._clock()
         outcomes = await self._rewards(packed)
+        self._last_frame_s = self._clock() - started_s
         if not isinstance(outcomes, tuple):
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:

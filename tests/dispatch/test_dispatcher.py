@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import random
 import time
 
@@ -58,6 +59,20 @@ async def test_the_next_frame_is_packed_while_one_runs_if_enough_waits_to_fill_i
         await asyncio.sleep(0)
 
         assert counter.dispatcher.num_waiting_pairs == 2  # one runs, one is packed
+        gate.open()
+        await replies(ticket, 4)
+
+
+async def test_where_frames_are_long_none_is_packed_ahead(gate):
+    times = itertools.count()
+    async with open_counter(gate, max_tokens=20, clock=lambda: float(next(times))) as counter:
+        await replies(counter.ask(encoded([1], [2])), 1)  # this clock's frames take seconds
+        gate.shut()
+        ticket = counter.ask(*(encoded([n] * 10, [n] * 10) for n in range(4)))
+        await gate.wait_until_entered()
+        await asyncio.sleep(0)
+
+        assert counter.dispatcher.num_waiting_pairs == 3
         gate.open()
         await replies(ticket, 4)
 
