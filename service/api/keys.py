@@ -15,12 +15,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_mapping import error_response
+from service.api.turnstile import PROBES
 from service.errors import Unauthorized
 from service.settings import HASHED_KEY_PREFIX
 
-OPEN_ROUTES: Final = frozenset(
-    {"/livez", "/readyz", "/health", "/infinity/health", "/v2/health/live", "/v2/health/ready", "/"}
-)
+OPEN_ROUTES: Final = PROBES | {"/"}
 """Paths a GET or HEAD may see without a key. `POST /` is another dialect's scoring route, and needs one."""
 
 OPEN_FOLDER: Final = "/static/"

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 A_TURN: Final = 4
 """Requests let in at a turn: one to two milliseconds of work each."""
 
-PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
-"""Paths that never wait."""
+PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/infinity/health", "/v2/health/live", "/v2/health/ready"})
+"""Paths that never wait, and need no key."""
 
 
 class Turnstile:
