@@ -5,6 +5,7 @@ Knows no trainer.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -28,11 +29,13 @@ def frozen(options: Mapping[str, Any]) -> FrozenOptions:
 
 @cache
 def client_for(url: str, options: FrozenOptions) -> Client:
-    """Returns this process's blocking client with these settings; made once, never closed.
+    """Returns this process's blocking client with these settings; made once, closed when the process ends.
 
     What holds only `url` and `options` can be pickled to a worker and finds its client there.
     """
-    return Client(url, **dict(options))
+    client = Client(url, **dict(options))
+    atexit.register(client.close)
+    return client
 
 
 class Pin:
