@@ -14,7 +14,7 @@ TORCH_INDEX_URL ?=
 TORCH := $(shell grep '^torch==' requirements/serve.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-system test-clients test-shared test-gpu soak fuzz audit check docs format clean
+.PHONY: help setup serve test test-system test-clients test-long test-shared test-gpu soak fuzz audit check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ test-system: setup ## the page in a real browser, the image in a real build: ins
 test-clients: setup ## conformance with real client packages, in environments of their own in .venv-clients
 	$(BIN)/python -m tests.clients.environments
 	$(BIN)/python -m pytest -m clients --durations=0 --durations-min=5 tests/clients
+
+test-long: setup ## the tests that take a while each: processes killed and restarted, every layout harmed
+	$(BIN)/python -m pytest -m long
 
 test-shared: setup ## the tests on real conversations of ../shared, where it lies beside the project
 	$(BIN)/python -m pytest -m shared

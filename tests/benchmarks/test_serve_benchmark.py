@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks.serve import main
 from tests.end_to_end.process import running
+
+pytestmark = pytest.mark.long
 
 
 def test_a_small_run_reports_every_part(tmp_path, capsys):

@@ -10,6 +10,7 @@ from benchmarks.soak.mixed import loss_interval
 from benchmarks.soak.server import serving
 
 
+@pytest.mark.long
 async def test_a_hung_forward_and_a_dead_engine_thread_are_answered_and_another_worker_scores_the_same():
     async with serving("--max-forward-s", "3", is_faulty=True) as server:
         await faults.worker_is_lost(server, "hang")

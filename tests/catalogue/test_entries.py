@@ -143,6 +143,7 @@ LAYOUTS = {reference.entries[0]: reference for reference in REFERENCES}
 
 @pytest.mark.parametrize("reference", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("harm", ["delete", "rename", "reshape", "add"])
+@pytest.mark.long
 def test_any_tensor_that_does_not_fit_is_refused_by_name(tmp_path: Path, reference: Reference, harm: str) -> None:
     vocab_size = min(reference.vocab_size, 700)
     state = reference.write(tmp_path, vocab_size)

@@ -13,6 +13,8 @@ from reward_client import AsyncClient, Client
 from tests.end_to_end.process import COMMAND, environment, run_command, running
 from tests.end_to_end.texts import group
 
+pytestmark = pytest.mark.long
+
 NUM_GROUPS, GROUP_SIZE = 60, 5
 
 

@@ -25,6 +25,7 @@ def test_a_server_says_when_it_is_ready_and_scores_the_same_after_a_restart(llam
         assert scores_of(server) == (first, fingerprint)
 
 
+@pytest.mark.long
 def test_a_rank_equals_the_order_of_the_scores(llama_checkpoint, tmp_path):
     with running(tmp_path / "log", llama_checkpoint) as server:
         responses = ["four", "5", "I do not know", ""]
@@ -36,6 +37,7 @@ def test_a_rank_equals_the_order_of_the_scores(llama_checkpoint, tmp_path):
         assert [scores[place["index"]] for place in ranked["results"]] == sorted(scores, reverse=True)
 
 
+@pytest.mark.long
 def test_metrics_count_what_was_scored_and_what_was_refused(llama_checkpoint, tmp_path):
     with running(tmp_path / "log", llama_checkpoint) as server:
         _, before = server.get("/metrics")
@@ -51,6 +53,7 @@ def test_metrics_count_what_was_scored_and_what_was_refused(llama_checkpoint, tm
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=str)
+@pytest.mark.long
 def test_a_told_server_stops_and_exits_clean(llama_checkpoint, tmp_path, how):
     with running(tmp_path / "log", llama_checkpoint) as server:
         assert server.stop(how) == 0

@@ -16,6 +16,8 @@ import pytest
 
 from tests.end_to_end.process import ROOT, environment, run_command, running
 
+pytestmark = pytest.mark.long
+
 PAIRS = [{"prompt": f"What is {n} + {n}?", "response": str(2 * n)} for n in range(40)]
 
 

@@ -44,10 +44,13 @@ def backbone(family: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel
     return model.to(dtype).eval()
 
 
+HEAD_WEIGHT_OH = torch.randn(1, SHAPE["hidden_size"], generator=torch.Generator().manual_seed(7)) / 8
+"""Random, and of a size that spreads scores by about 1."""
+
+
 def head() -> LinearHead:
-    """A random linear head that spreads scores by about 1."""
-    generator = torch.Generator().manual_seed(7)
-    return LinearHead(torch.randn(1, SHAPE["hidden_size"], generator=generator) / 8)
+    """A random linear head."""
+    return LinearHead(HEAD_WEIGHT_OH)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from service.types import Probe
-from tests.engine.models import CONFIGS, MAX_TOKENS, VOCAB_SIZE, backbone, head, served
+from tests.engine.models import CONFIGS, HEAD_WEIGHT_OH, MAX_TOKENS, VOCAB_SIZE, backbone, served
 from tests.pairs import encoded, random_group
 
 FP32_TOLERANCE = 2e-5
@@ -15,7 +15,7 @@ FP32_TOLERANCE = 2e-5
 
 def plain_score(family: str, ids) -> float:
     hidden = backbone(family)(torch.tensor([ids])).last_hidden_state
-    return float(hidden[0, -1].detach() @ head().weight_OH[0])
+    return float(hidden[0, -1].detach() @ HEAD_WEIGHT_OH[0])
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -48,7 +48,7 @@ def test_a_probe_equals_the_last_slot_of_the_fully_padded_row(family, length):
     padded = torch.tensor([ids + [pad] * (slot - length)])
     mask = torch.tensor([[1] * length + [0] * (slot - length)])
     hidden = backbone(family)(padded, attention_mask=mask).last_hidden_state
-    expected = float(hidden[0, -1].detach() @ head().weight_OH[0])
+    expected = float(hidden[0, -1].detach() @ HEAD_WEIGHT_OH[0])
 
     pair = encoded(ids[: length // 2], ids[length // 2 :], probe=Probe(pad, slot - 1))
 

@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
+from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
-from tests.engine.models import CONFIGS, MAX_TOKENS, Served, backbone, head
+from tests.engine.models import CONFIGS, HEAD_WEIGHT_OH, MAX_TOKENS, Served, backbone
 from tests.pairs import random_group
 
 pytestmark = [
@@ -22,8 +23,7 @@ def dtype(request):
 
 @pytest.fixture(params=CONFIGS)
 def model(request, dtype) -> Served:
-    cuda_head = head()
-    cuda_head = type(cuda_head)(cuda_head.weight_OH.cuda())
+    cuda_head = LinearHead(HEAD_WEIGHT_OH.cuda())
     options = EngineOptions(MAX_TOKENS, MAX_TOKENS)
     engine = TorchEngine(backbone(request.param, dtype).cuda(), cuda_head, options)
     engine.warm_up(lambda words: None)
