@@ -11,6 +11,7 @@ from service.engine.protocol import Engine, Progress
 from service.errors import SettingsError
 from service.model_runtime import load_served_model
 from service.observability.observers import Observer
+from service.policy_template import chosen_policy_template
 from service.scoring.protocol import ServedModel
 from service.settings import Settings
 from service.types import ModelId
@@ -30,6 +31,7 @@ async def build_runtime(
     Raises:
         SettingsError: If a model cannot be loaded as it is, or two models go by one name.
     """
+    policy_template = chosen_policy_template(settings.policy_template)
     async with AsyncExitStack() as open_models:
         models: dict[ModelId, ServedModel] = {}
         for reference in settings.models:
@@ -41,4 +43,4 @@ async def build_runtime(
             if model.card.model_id in models:
                 raise SettingsError(f"two models are called {model.card.model_id!r}; serve each once", param="models")
             models[model.card.model_id] = model
-        yield Runtime(models=models, settings=settings, observer=observer)
+        yield Runtime(models, settings, observer, policy_template)

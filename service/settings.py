@@ -189,7 +189,8 @@ class Settings(BaseSettings):
     )
     policy_template: str | None = Field(
         None,
-        description="Template in which compatibility routes get rendered text; None recognises it.",
+        description="Template in which compatibility routes get rendered text: a known one's name, a folder with the "
+        "policy's tokenizer, or as-is; None recognises it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged; debug adds a line for each pair."

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from service.api.dialects.policy_templates import Wanted
 from service.errors import BodyTooLarge, ModelNotReady, RewardServiceError, UnknownModel
 from service.observability.observers import Observer
 from service.scoring.protocol import ServedModel
@@ -27,11 +28,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The served models (at least one; the first is the default), the effective settings, and who watches."""
+    """The served models (at least one; the first is the default), the effective settings, and who watches.
+
+    Attributes:
+        policy_template: What the setting of that name stands for; None leaves it to the setting.
+    """
 
     models: Mapping[ModelId, ServedModel]
     settings: Settings
     observer: Observer
+    policy_template: Wanted = None
 
     @property
     def default_model(self) -> ServedModel:

@@ -31,7 +31,7 @@ class FastTokenizer:
     Attributes:
         bos_text: The BOS as text, or None where the model has none.
         bos_id: Its id.
-        eos_id: The id of the EOS, or None.
+        eos_id: The id of the EOS, or None; `eos_text` is its text.
         control_ids: Ids of the control tokens: those that only a template should write.
         control: The control strings and their disguises.
         normalizers: The kinds of text normalisation applied, as `tokenizer.json` names them.
@@ -54,6 +54,7 @@ class FastTokenizer:
         self.bos_text: str | None = tokenizer.bos_token
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
+        self.eos_text: str | None = tokenizer.eos_token
         tokens = _control_tokens(tokenizer, more_control_text)
         self.control_ids = frozenset(tokens)
         self.needs_disguise = any(token.normalized for token in tokens.values())

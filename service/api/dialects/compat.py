@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.api.deps import CallerDep, RuntimeDep
-from service.api.dialects.policy_templates import AS_IS, conversation_in
+from service.api.dialects.policy_templates import AS_IS, Wanted, conversation_in
 from service.api.runtime import Runtime
 from service.api.scoring_call import Caller, score_all
 from service.errors import BadConversation, EngineFailure, InvalidInput, RewardServiceError
@@ -62,9 +62,9 @@ class Desk:
     caller: Caller
 
     @property
-    def policy_template(self) -> str | None:
+    def policy_template(self) -> Wanted:
         """The template in which rendered text comes, where the operator has said so."""
-        return self.runtime.settings.policy_template
+        return self.runtime.policy_template or self.runtime.settings.policy_template
 
     def served(self, model: str | None) -> ServedModel:
         """The model that answers to `model`: whatever it is called while one is loaded.
@@ -103,7 +103,7 @@ def answer_to(prompt: str, response: str) -> Conversation:
     return Conversation((Message("user", prompt),), response)
 
 
-def policy_pair(text: str, policy_template: str | None) -> tuple[PairInput, bool | None] | None:
+def policy_pair(text: str, policy_template: Wanted) -> tuple[PairInput, bool | None] | None:
     """A whole conversation as one text, and whether its answer ended, where its template tells; None if it is plain.
 
     Raises:
@@ -115,7 +115,7 @@ def policy_pair(text: str, policy_template: str | None) -> tuple[PairInput, bool
     return (RenderedText(text), None) if policy_template == AS_IS else None
 
 
-def whole_text(text: str, policy_template: str | None) -> PairInput:
+def whole_text(text: str, policy_template: Wanted) -> PairInput:
     """A model's whole input as one text: taken apart if it is in a known template, else taken as it is."""
     found = policy_pair(text, policy_template)
     return RenderedText(text) if found is None else found[0]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from service.api.dialects.compat import LenientBody, whole_ids, whole_text
 from service.api.dialects.kserve_tensors import RawTensors, Tensor, from_binary, from_json
+from service.api.dialects.policy_templates import Wanted
 from service.errors import InvalidInput
 from service.types import PairInput
 
@@ -76,7 +77,7 @@ class InferBody(LenientBody):
         return found
 
 
-def pairs_of(tensors: dict[str, Tensor], policy_template: str | None) -> list[PairInput]:
+def pairs_of(tensors: dict[str, Tensor], policy_template: Wanted) -> list[PairInput]:
     """What is to be scored: B texts, each the model's whole input, or B rows of ids.
 
     Raises:

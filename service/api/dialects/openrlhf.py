@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from service.api.dialect import Dialect
 from service.api.dialects.compat import DeskDep, LenientBody, answer_to, policy_pair, values
+from service.api.dialects.policy_templates import Wanted
 from service.api.error_mapping import native_shape
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import BadConversation
@@ -46,7 +47,7 @@ async def get_reward(body: GetRewardBody, desk: DeskDep) -> Response:
     return JsonReply({"rewards": rewards, "scores": rewards, "extra_logs": {"raw_reward": rewards, **logs}})
 
 
-def read_query(query: str, prompt: str | None, policy_template: str | None) -> tuple[PairInput, bool | None]:
+def read_query(query: str, prompt: str | None, policy_template: Wanted) -> tuple[PairInput, bool | None]:
     """The pair that a `query` means, and whether its answer ended, where its template tells.
 
     Raises:

@@ -9,7 +9,7 @@ The templates are those of the models' own tokenizer files, as transformers rend
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -79,6 +79,8 @@ class PolicyTemplate:
 
     def _parsed(self, messages: list[Message], ended: bool) -> ParsedText | None:
         prompt = tuple(_without_dates(self._with_system(messages[:-1])))
+        if prompt and prompt[0] == Message("system", ""):  # what Llama 3's template writes where nothing was given
+            prompt = prompt[1:]
         if not prompt or prompt[-1].role == "assistant":
             return None
         return ParsedText(Conversation(prompt, messages[-1].content), ended)
@@ -197,11 +199,12 @@ TEMPLATES: Final[Mapping[str, PolicyTemplate]] = {
 """The templates that are recognised, by the name `--policy-template` takes."""
 
 
-def conversation_in(text: str, wanted: str | None) -> ParsedText | None:
-    """Takes rendered text apart; None where no template's marks are in it, or none is to be looked for.
+Wanted = str | PolicyTemplate | None
+"""A known template's name, `as-is`, a template of the operator's own, or None to recognise it."""
 
-    Args:
-        wanted: A template's name, `as-is`, or None to recognise it.
+
+def conversation_in(text: str, wanted: Wanted) -> ParsedText | None:
+    """Takes rendered text apart; None where no template's marks are in it, or none is to be looked for.
 
     Raises:
         InvalidInput: If `wanted` is no template.
@@ -210,10 +213,7 @@ def conversation_in(text: str, wanted: str | None) -> ParsedText | None:
     """
     if wanted == AS_IS:
         return None
-    if wanted is not None and wanted not in TEMPLATES:
-        allowed = ", ".join((*TEMPLATES, AS_IS))
-        raise InvalidInput(f"policy_template is {wanted!a}; allowed: {allowed}", param="policy_template")
-    candidates = TEMPLATES.values() if wanted is None else (TEMPLATES[wanted],)
+    candidates = _candidates(wanted)
     readings = {parsed for template in candidates if (parsed := template.parse(text)) is not None}
     if len(readings) == 1:
         return readings.pop()
@@ -227,3 +227,15 @@ def conversation_in(text: str, wanted: str | None) -> ParsedText | None:
         f"the text is not one whole conversation in a known policy template ({found}); "
         f"set --policy-template to one of {', '.join((*TEMPLATES, AS_IS))}"
     )
+
+
+def _candidates(wanted: Wanted) -> Collection[PolicyTemplate]:
+    """The templates to try."""
+    if wanted is None:
+        return TEMPLATES.values()
+    if isinstance(wanted, PolicyTemplate):
+        return (wanted,)
+    if wanted not in TEMPLATES:
+        allowed = ", ".join((*TEMPLATES, AS_IS))
+        raise InvalidInput(f"policy_template is {wanted!a}; allowed: {allowed}", param="policy_template")
+    return (TEMPLATES[wanted],)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from service.api.dialect import Dialect
 from service.api.dialects.compat import DeskDep, LenientBody, Turn, answer_to, messages_of, policy_pair, values
+from service.api.dialects.policy_templates import Wanted
 from service.api.error_mapping import native_shape
 from service.api.json_io import JsonReply, JsonRoute
 from service.types import Conversation, PairInput, Priority
@@ -39,7 +40,7 @@ async def reward(
     return JsonReply(score if shape == "number" else {"score": score, "ended": ended})
 
 
-def read_sample(body: SlimeBody, policy_template: str | None) -> tuple[PairInput, bool | None]:
+def read_sample(body: SlimeBody, policy_template: Wanted) -> tuple[PairInput, bool | None]:
     """The pair that a sample means, and whether its answer ended, where its template tells."""
     if isinstance(body.prompt, list):
         return Conversation(messages_of(body.prompt), body.response), None

@@ -25,6 +25,7 @@ from service.api.dialects.compat import (
     values,
     whole_text,
 )
+from service.api.dialects.policy_templates import Wanted
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import InvalidInput
@@ -118,7 +119,7 @@ def _refuse_truncation(body: PredictBody | RerankBody) -> None:
         )
 
 
-def _pair(item: str | list[str], policy_template: str | None) -> PairInput:
+def _pair(item: str | list[str], policy_template: Wanted) -> PairInput:
     if isinstance(item, str):
         return whole_text(item, policy_template)
     if len(item) == 1:

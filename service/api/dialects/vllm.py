@@ -29,6 +29,7 @@ from service.api.dialects.compat import (
     whole_ids,
     whole_text,
 )
+from service.api.dialects.policy_templates import Wanted
 from service.api.error_mapping import ErrorReport
 from service.api.json_io import JsonReply, JsonRoute
 from service.errors import InvalidInput
@@ -109,7 +110,7 @@ async def _classified(body: ClassifyBody, desk: Desk) -> tuple[list[PairOutcome]
     return outcomes, shown(outcomes, is_raw=not body.use_activation)
 
 
-def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
+def _inputs(body: ClassifyBody, policy_template: Wanted) -> list[PairInput]:
     if (body.input is None) == (body.messages is None):
         raise InvalidInput("allowed: exactly one of input and messages", param="input")
     if body.messages is not None:
@@ -117,9 +118,7 @@ def _inputs(body: ClassifyBody, policy_template: str | None) -> list[PairInput]:
     return inputs_of(body.input or [], policy_template)
 
 
-def inputs_of(
-    given: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]], policy: str | None
-) -> list[PairInput]:
+def inputs_of(given: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]], policy: Wanted) -> list[PairInput]:
     """One text, several, the ids of one or of several, as pairs."""
     if isinstance(given, str):
         return [whole_text(given, policy)]
