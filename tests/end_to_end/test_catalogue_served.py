@@ -17,6 +17,8 @@ from tests.catalogue.reference import Reference
 from tests.end_to_end.conftest import outcomes, serving
 from tests.tokenization.tiny_tokenizers import vocab_size, write_llama2
 
+pytestmark = pytest.mark.long
+
 TOLERANCE = 2e-5
 """Another order of fp32 sums."""
 

@@ -28,6 +28,8 @@ SHAPE: dict[str, Any] = {
     "initializer_range": 0.2,  # wide enough that hidden states, and so scores, differ from text to text
 }
 
+DTYPES = (torch.float32, torch.bfloat16)
+
 CONFIGS = {
     "llama": lambda: LlamaConfig(**SHAPE, num_key_value_heads=6),
     "mistral-windowed": lambda: MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=40),

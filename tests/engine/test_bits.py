@@ -5,20 +5,8 @@ import random
 import pytest
 import torch
 
-from tests.engine.models import CONFIGS, Served, served, warm
+from tests.engine.models import Served, served, warm
 from tests.pairs import encoded, random_group
-
-DTYPES = [torch.float32, torch.bfloat16]
-
-
-@pytest.fixture(params=DTYPES, ids=str)
-def dtype(request):
-    return request.param
-
-
-@pytest.fixture(params=CONFIGS)
-def model(request, dtype) -> Served:
-    return served(request.param, dtype)
 
 
 def groups(seed: int, num_groups: int, size: int):

@@ -8,21 +8,10 @@ import torch
 from service.scheduling.batcher import FrameLimits, take_frame
 from service.scheduling.prefix_directory import PrefixDirectory
 from service.scheduling.waiting_line import WaitingLine
-from tests.engine.models import CONFIGS, MAX_TOKENS, Served, served, warm
+from tests.engine.models import DTYPES, MAX_TOKENS, Served, served, warm
 from tests.pairs import encoded, job
 
-DTYPES = [torch.float32, torch.bfloat16]
 NUM_PAIRS = 200
-
-
-@pytest.fixture(params=DTYPES, ids=str)
-def dtype(request):
-    return request.param
-
-
-@pytest.fixture(params=CONFIGS)
-def model(request, dtype) -> Served:
-    return served(request.param, dtype)
 
 
 def mixed_pairs(seed: int = 0, num_pairs: int = NUM_PAIRS):
@@ -72,6 +61,7 @@ def emptied(model):
 
 
 @pytest.mark.usefixtures("emptied")
+@pytest.mark.long
 def test_200_pairs_have_one_float_each(model):
     pairs = mixed_pairs()
     expected = alone(model, pairs)

@@ -7,8 +7,8 @@ from torch import nn
 from service.engine import last_layer
 from service.engine.torch_engine import TorchEngine
 from service.scheduling.packing import FrameBuilder
-from tests.engine.models import CONFIGS, served
-from tests.engine.test_kept_prefix_bits import DTYPES, mixed_pairs
+from tests.engine.models import CONFIGS, DTYPES, served
+from tests.engine.test_kept_prefix_bits import mixed_pairs
 from tests.pairs import job
 
 

@@ -70,6 +70,7 @@ def test_rankings_with_too_long_a_row_are_left_out() -> None:
     assert len(encode(tokenizer, rankings, max_tokens=100_000)) == 10
 
 
+@pytest.mark.long
 def test_the_loss_falls_and_the_same_seed_gives_the_same_losses() -> None:
     rankings = list(generate(0, Split.TRAIN, 24))
     tokenizer = train_tokenizer(texts_of(rankings), QUICK.vocab_size)
