@@ -1,8 +1,8 @@
 """Makes a folder of its own out of a model's files, wherever they lie: weights, tokenizer, and a manifest with hashes.
 
 Such a folder is served by its path, without the hub and without a catalogue. Weights that are not safetensors are
-converted, an adapter is merged,
-side files are taken in; safetensors are linked where the file system can, else copied.
+converted, an adapter is merged, side files are taken in; safetensors are linked where the file system can, else
+copied.
 """
 
 from __future__ import annotations

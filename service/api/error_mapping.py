@@ -103,6 +103,11 @@ def route_of(scope: Scope) -> str:
     return next((route.path for route in routes if route.path_regex.match(scope["path"])), "other")
 
 
+def not_ready_reply(content: object) -> Response:
+    """The reply of a probe, whatever its dialect's words, while no score can be had."""
+    return JsonReply(content, status_code=503, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
 def _shape_for(scope: Scope) -> ErrorShape:
     """A handler that serves several dialects on one path may name its shape in the request's state."""
     chosen: ErrorShape | None = scope.get("state", {}).get("error_shape")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from service.api.deps import StartupDep
-from service.api.error_mapping import RETRY_AFTER_S
+from service.api.error_mapping import not_ready_reply
 from service.api.json_io import JsonReply
 
 router: Final = APIRouter(tags=["operations"])
@@ -35,8 +35,7 @@ async def readyz(startup: StartupDep) -> Response:
     health = startup.health()
     if health.is_ready:
         return JsonReply({"status": "ready", "reason": ""})
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return JsonReply({"status": "not_ready", "reason": health.reason}, status_code=503, headers=headers)
+    return not_ready_reply({"status": "not_ready", "reason": health.reason})
 
 
 @router.head("/health", include_in_schema=False)

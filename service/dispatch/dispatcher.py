@@ -122,8 +122,7 @@ class Dispatcher:
     def close_ticket(self, ticket: Ticket) -> None:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
         for job_id in self._ledger.leave(ticket):
-            self._line.drop(job_id)
-            self._directory.release(job_id)
+            self._drop(job_id)
 
     async def close(self) -> None:
         """Ends the task and answers everyone still waiting with `cancelled`."""
@@ -140,8 +139,13 @@ class Dispatcher:
         """The end: everyone in line and everyone who comes later gets this error."""
         self._refusal = self._refusal or error
         for job_id in self._ledger.all_jobs():
-            self._line.drop(job_id)
+            self._drop(job_id)
             self._settle(job_id, error)
+
+    def _drop(self, job_id: JobId) -> None:
+        """Takes a job out of the line, with what is kept for it alone."""
+        self._line.drop(job_id)
+        self._directory.release(job_id)
 
     def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
         return Job(
@@ -174,11 +178,8 @@ class Dispatcher:
         """An idle engine takes anything; a busy one is packed ahead for if frames are short and a whole one waits."""
         if num_running == 0:
             return True
-        return (
-            self._last_frame_s < LONG_FRAME_S
-            and num_running < FRAMES_AHEAD
-            and self._line.num_tokens >= self._limits.max_tokens
-        )
+        is_short = self._last_frame_s < LONG_FRAME_S
+        return is_short and num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
 
     async def _wait_for_change(self, running: deque[asyncio.Task[None]]) -> None:
         """Sleeps until a pair arrives or the oldest running frame is done."""
@@ -259,8 +260,7 @@ class Dispatcher:
             self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
         if isinstance(outcomes, RewardServiceError):
             for job in packed.parts:
-                self._line.drop(job.job_id)
-                self._directory.release(job.job_id)
+                self._drop(job.job_id)
                 self._settle(job.job_id, outcomes, None, taken_s - job.arrived_s, compute_s)
 
     async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:

@@ -12,11 +12,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from service.engine.failures import engine_errors
 from service.engine.heads import Head, read_rewards
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.protocol import Progress
 from service.engine.torch_engine import EngineOptions
-from service.errors import EngineFailure, OutOfMemory
+from service.errors import EngineFailure
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -70,16 +71,11 @@ class PlainEngine:
         continues = any(parent >= 0 for parent in frame.parents) or any(frame.prefixes) or frame.stores
         if continues or not all(frame.sees_itself):
             raise EngineFailure("the plain path takes a pair as one chunk, keeps none, and knows no probes")
-        try:
-            with torch.inference_mode():
-                hidden_NH = torch.cat(
-                    [self._hidden(frame.token_ids[start:stop]) for start, stop in pairwise(frame.chunk_bounds)]
-                )
-                return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
-        except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise OutOfMemory(f"there is no memory for a pair of a frame of {frame.num_tokens} tokens") from error
-            raise EngineFailure(f"the forward pass failed: {type(error).__name__}: {error}") from error
+        with engine_errors(frame.num_tokens), torch.inference_mode():
+            hidden_NH = torch.cat(
+                [self._hidden(frame.token_ids[start:stop]) for start, stop in pairwise(frame.chunk_bounds)]
+            )
+            return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
 
     def close(self) -> None:
         """Drops the weights."""

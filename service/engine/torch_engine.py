@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from service.engine import attention, last_layer, self_check
+from service.engine.failures import engine_errors
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
@@ -21,7 +22,6 @@ from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
 from service.engine.rotary import install_table
-from service.errors import EngineFailure, OutOfMemory, RewardServiceError
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -87,17 +87,11 @@ class TorchEngine:
         self._kept.drop(frame.drops)
         self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
         try:
-            with torch.inference_mode():
+            with engine_errors(frame.num_tokens), torch.inference_mode():
                 return self._rewards(frame)
-        except BaseException as error:
+        except BaseException:
             self._kept.drop(store.slot for store in frame.stores)
-            if isinstance(error, torch.OutOfMemoryError):
-                raise OutOfMemory(f"the device has no memory for a frame of {frame.num_tokens} tokens") from error
-            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-                raise OutOfMemory(f"the machine has no memory for a frame of {frame.num_tokens} tokens") from error
-            if isinstance(error, RewardServiceError) or not isinstance(error, Exception):
-                raise
-            raise EngineFailure(f"the forward pass failed: {type(error).__name__}: {error}") from error
+            raise
 
     def _touch_memory(self, vocab_size: int, progress: Progress) -> None:
         """Runs the longest pair in full frames, so that what is in use afterwards is the most a frame can take."""

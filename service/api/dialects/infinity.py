@@ -30,7 +30,7 @@ from service.api.dialects.compat import (
     values,
     whole_text,
 )
-from service.api.error_mapping import RETRY_AFTER_S, ErrorReport
+from service.api.error_mapping import ErrorReport, not_ready_reply
 from service.api.json_io import JsonReply, JsonRoute
 from service.scoring.ordering import rank_order
 from service.scoring.protocol import ServedModel
@@ -97,8 +97,7 @@ async def health(startup: StartupDep) -> Response:
     found = startup.health()
     if found.is_ready:
         return JsonReply({"unix": time.time()})
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return JsonReply(_error(503, "not_ready", found.reason), status_code=503, headers=headers)
+    return not_ready_reply(_error(503, "not_ready", found.reason))
 
 
 def _named(model: str) -> str | None:

@@ -19,7 +19,7 @@ from service.api.dialect import Dialect
 from service.api.dialects.compat import Desk, DeskDep, parse_body, transformed, values
 from service.api.dialects.kserve_bodies import IDS, LENGTHS, REWARDS, TEXTS, InferBody, pairs_of
 from service.api.dialects.kserve_tensors import fp32_bytes, inflate, split
-from service.api.error_mapping import RETRY_AFTER_S, ErrorReport
+from service.api.error_mapping import ErrorReport, not_ready_reply
 from service.api.json_io import JsonReply, parse_json, render_json
 from service.errors import UnknownModel
 from service.types import Health, Priority
@@ -152,8 +152,7 @@ def _triton_type(datatype: str) -> str:
 def _readiness(health: Health, reply: dict[str, object]) -> Response:
     if health.is_ready:
         return JsonReply(reply | {"ready": True})
-    headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return JsonReply(reply | {"ready": False, "error": health.reason}, status_code=503, headers=headers)
+    return not_ready_reply(reply | {"ready": False, "error": health.reason})
 
 
 def _inferred(reply: dict[str, str], rewards: Sequence[float], *, is_binary: bool) -> Response:
