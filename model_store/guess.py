@@ -16,7 +16,7 @@ from typing import Any
 
 from model_store.adapter import Adapter
 from model_store.errors import SourceError, UnsupportedModel
-from model_store.families import PACKED_FAMILIES
+from model_store.families import INSTEAD_OF, PACKED_FAMILIES
 from model_store.manifest import Backbone, Head, Manifest, Readout, ReadoutKind, Template
 from model_store.manifest_rules import check_manifest
 from model_store.weights_layout import find_layout, tensor_names
@@ -151,9 +151,9 @@ def _refuse_unguessable(here: _Folder) -> None:
             f"{where}: config.json names remote code (auto_map {config['auto_map']!r}), which is never run,"
             f" so what it computes cannot be guessed; {_INSTEAD}"
         )
-    if config.get("model_type") not in GUESSABLE_FAMILIES:
-        allowed = ", ".join(GUESSABLE_FAMILIES)
-        raise UnsupportedModel(f"{where}: model_type is {config.get('model_type')!r}; allowed: {allowed}")
+    if (family := config.get("model_type")) not in GUESSABLE_FAMILIES:
+        allowed = INSTEAD_OF.get(str(family)) or ", ".join(GUESSABLE_FAMILIES)
+        raise UnsupportedModel(f"{where}: model_type is {family!r}; allowed: {allowed}")
     architectures = config.get("architectures") or ["nothing"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise UnsupportedModel(

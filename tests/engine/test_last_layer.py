@@ -29,7 +29,7 @@ def all_rows(engine: TorchEngine, frame):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", [family for family in CONFIGS if family != "gemma3"])  # its last layer is its own
 def test_rows_that_are_read_get_the_bits_they_have_among_all_rows(family, dtype):
     engine = served(family, dtype).engine
     assert engine._leaves_out_rows

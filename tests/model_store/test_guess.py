@@ -67,7 +67,7 @@ def test_a_guess_is_a_valid_manifest(tmp_path: Path) -> None:
     assert parse_manifest(render_manifest(manifest), "guess") == manifest
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
 def test_the_family_is_the_configs(tmp_path: Path, family: str) -> None:
     assert guess(tmp_path, model_type=family).backbone.family == family
 
@@ -171,6 +171,7 @@ def test_a_missing_chat_template_is_said(tmp_path: Path, place: str) -> None:
     [
         ({"auto_map": {"AutoModel": "x.Y"}}, "names remote code .* never run.*write a reward-server.toml"),
         ({"model_type": "phi3"}, "model_type is 'phi3'; allowed: llama, mistral, qwen2, qwen3"),
+        ({"model_type": "gemma3"}, "model_type is 'gemma3'; allowed: gemma3_text; this one also reads images"),
         ({"model_type": None}, "model_type is None; allowed: llama"),
         ({"architectures": ["LlamaForCausalLM"]}, "architectures names LlamaForCausalLM; only …ForSequenceClass"),
         ({"architectures": None}, "architectures names nothing"),
