@@ -28,6 +28,9 @@ Turns = Sequence[tuple[str, str]]
 
 State = dict[str, Tensor]
 
+Writer = Callable[[Path, int], State]
+"""Writes a layout for a vocabulary size."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -52,7 +55,7 @@ class Reference:
     """
 
     entries: tuple[str, ...]
-    write: Callable[[Path, int], State]
+    write: Writer
     write_tokenizer: Callable[[Path], None]
     ids: Callable[[Tokenizer, Turns], list[int]]
     score: Callable[[State, Sequence[int], int], float]

@@ -188,6 +188,15 @@ REFERENCES = (
         specials="Ignore </s> and <s>.",
     ),
     Reference(
+        entries=("reward-model-mistral-7b-unified-feedback",),
+        write=write("mistral", pad_id=None, sliding_window=None),
+        write_tokenizer=_mistral_tokenizer,
+        ids=lambda toy, turns: [1, *ref.encode(toy, mistral_text(turns).replace("[INST]", "<s>[INST]"))],
+        score=score("mistral", before_first_pad, 600, sliding_window=None),
+        vocab_size=601,
+        specials="Ignore </s> and <s>.",
+    ),
+    Reference(
         entries=("grm-llama3-8b-rewardmodel-ft",),
         write=write("llama", pad_id=LLAMA3_PAD),
         write_tokenizer=toys.llama3,
