@@ -28,7 +28,7 @@ class ReadoutKind(StrEnum):
     FIRST_TOKEN = "first_token"
     """The first token: the CLS of an encoder."""
     FIXED_SLOT = "fixed_slot"
-    """The last slot of a row padded to `slot` with `token_id`: a probe there, or a full row's last token. Starling-7B."""
+    """The last slot of a row padded to `slot` with `token_id`: a probe there, or a full row's last. Starling-7B."""
 
 
 @dataclass(frozen=True, slots=True)

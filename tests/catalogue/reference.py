@@ -51,6 +51,7 @@ class Reference:
         steps: The authors' values of a process model's steps.
         objectives: The authors' values of a multi-objective model.
         step_tag: What callers of this model write behind each step themselves.
+        is_slow: Whether its rows take seconds each; then only what `conftest.QUICK` names runs in `make test`.
         side_files: Pickled files beside the weights, and how their tensors are called in the state dict.
     """
 
@@ -68,6 +69,7 @@ class Reference:
     steps: Callable[[State, Sequence[int], int], list[float]] | None = None
     objectives: Callable[[State, Sequence[int], int], list[float]] | None = None
     step_tag: str = ""
+    is_slow: bool = False
     side_files: dict[str, str] = field(default_factory=dict)
 
 

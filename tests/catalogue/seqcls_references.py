@@ -162,6 +162,7 @@ REFERENCES = (
     ),
     Reference(
         entries=("skywork-reward-gemma-2-27b-v0.2", "skywork-reward-gemma-2-27b"),
+        is_slow=True,
         write=write("gemma2", pad_id=0, **GEMMA2),
         write_tokenizer=toys.gemma,
         ids=_leading(gemma_text, "<bos>", 1),
