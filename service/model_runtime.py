@@ -182,7 +182,8 @@ def _details(manifest: Manifest) -> dict[str, str]:
         "eos": manifest.template.eos,
         "truncation_side": manifest.limits.truncation_side,
         "output": describe_output(manifest.output),
-        "guesses": "; ".join(manifest.guesses),
+        "sureness": manifest.guesses[0] if manifest.guesses else "",
+        "guesses": "; ".join(manifest.guesses[1:]),
     }
     return {name: words for name, words in (details | manifest.notes).items() if words}
 

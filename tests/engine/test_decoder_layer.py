@@ -19,6 +19,10 @@ ROUNDING = {torch.float32: 2e-5, torch.bfloat16: 0.25}
 """Scores have a spread of about 1. Sums in another order move them by 1e-6 in fp32, and by up to 0.1 in bf16."""
 
 
+KNOWN = [family for family in CONFIGS if family != "gemma3"]
+"""Gemma-3's layers keep their own forward."""
+
+
 def frame_of(pairs, explain=False):
     builder = FrameBuilder(1024)
     for number, pair in enumerate(pairs):
@@ -40,7 +44,7 @@ def all_rows(engine: TorchEngine, frame):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", KNOWN)
 def test_rows_that_are_read_are_what_they_are_among_all_rows(family, dtype):
     engine = served(family, dtype).engine
     assert engine._leaves_out_rows
@@ -88,7 +92,7 @@ def plain_engine(monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", KNOWN)
 def test_packed_and_plain_parts_score_alike(family, plain_engine):
     packed, plain = served(family), plain_engine(family)
     pairs = mixed_pairs(seed=9, num_pairs=8)
