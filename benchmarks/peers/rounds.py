@@ -48,16 +48,13 @@ class Journal:
         self.rounds: dict[tuple[str, int], list[Measured]] = {}
         if path is None:
             return
-        lines = path.read_text().splitlines() if path.exists() else []
-        if not lines:
-            path.write_text(json.dumps(settings) + "\n")
-            return
-        if json.loads(lines[0]) != settings:
-            raise ValueError(f"{path} is of another run: {lines[0]}; this one is {json.dumps(settings)}")
-        for line in lines[1:]:
-            if line.endswith("}"):  # the last one may be cut short
-                row = json.loads(line)
-                self.rounds[row["workload"], row["round"]] = [Measured(**each) for each in row["measured"]]
+        whole = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []  # the last may be cut short
+        first, *rows = whole or [json.dumps(settings)]
+        if json.loads(first) != settings:
+            raise ValueError(f"{path} is of another run: {first}; this one is {json.dumps(settings)}")
+        path.write_text("".join(line + "\n" for line in (first, *rows)))
+        for row in map(json.loads, rows):
+            self.rounds[row["workload"], row["round"]] = [Measured(**each) for each in row["measured"]]
 
     def add(self, workload: str, number: int, measured: list[Measured]) -> None:
         """Keeps a whole round."""
