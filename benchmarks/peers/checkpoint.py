@@ -26,6 +26,10 @@ VOCAB_SIZE = 32_000
 MAX_TOKENS = 4096
 LENGTHS_SEED = 0
 
+ANSWERS = "assistant\n"
+"""A pair is cut before these words of the template, behind a special token: infinity strips the white space off both
+halves, and there is none at that place."""
+
 
 def write_checkpoint(folder: Path, hidden: int, layers: int) -> None:
     """Writes a Llama sequence classifier of the given size whose scores spread by about 1."""
@@ -73,16 +77,16 @@ def tokenizer_of(folder: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One pair: rendered whole in the model's template, as its ids, and cut in two where the response begins."""
+    """One pair: rendered whole in the model's template, as its ids, and cut in two before the response."""
 
     rendered: str
     ids: tuple[int, ...]
-    response_start: int
+    cut: int
 
     @property
     def halves(self) -> tuple[str, str]:
         """For peers that score (query, document): the same ids, since no token spans the cut (checked when made)."""
-        return self.rendered[: self.response_start], self.rendered[self.response_start :]
+        return self.rendered[: self.cut], self.rendered[self.cut :]
 
 
 def texts_of(name: str, num_pairs: int, seed: int, tokenizer: Any) -> list[Text]:
@@ -112,9 +116,9 @@ def _words(rng: random.Random, words: Sequence[str], length: int) -> str:
 def _text(tokenizer: Any, prompt: str, response: str) -> Text:
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     rendered: str = tokenizer.apply_chat_template(messages, tokenize=False)
-    text = Text(rendered, _ids(tokenizer, rendered), rendered.rindex(response))
+    text = Text(rendered, _ids(tokenizer, rendered), rendered.rindex(ANSWERS + response))
     if tuple(token for half in text.halves for token in _ids(tokenizer, half)) != text.ids:
-        raise ValueError("a token spans the place where the response begins; peers that take halves would see others")
+        raise ValueError(f"a token spans the cut before {ANSWERS!r}; peers that take halves would see other ids")
     return text
 
 

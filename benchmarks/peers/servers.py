@@ -75,6 +75,10 @@ class Server:
         """Peak resident memory of its processes, summed: what they share counts for each."""
         return sum(map(_peak_kib, self._members())) / 1024
 
+    def worker_peak_bytes(self) -> int:
+        """Peak resident memory of the one process of the group that has most."""
+        return max(map(_peak_kib, self._members())) * 1024
+
     def _cpu_s(self) -> float:
         return sum(map(_cpu_s, self._members()))
 
