@@ -64,6 +64,13 @@ def pairs_of(name: str, num_pairs: int, vocab_size: int, seed: int = 0) -> list[
     return [pair for group in groups for pair in _group(rng, group, vocab_size)]
 
 
+def longest_and_short(vocab_size: int, max_tokens: int = 2048, num_short: int = 1_000) -> list[EncodedPair]:
+    """One pair of `max_tokens` tokens and many of 16: what needs most memory at once."""
+    rng = random.Random(0)
+    longest = _pair(_ids(rng, max_tokens - 16, vocab_size), _ids(rng, 16, vocab_size))
+    return [longest, *(_pair(_ids(rng, 8, vocab_size), _ids(rng, 8, vocab_size)) for _ in range(num_short))]
+
+
 def _group(rng: random.Random, lengths: Lengths, vocab_size: int) -> list[EncodedPair]:
     prompt = _ids(rng, lengths.prompt, vocab_size)
     return [_pair(prompt, _ids(rng, length, vocab_size)) for length in lengths.responses]

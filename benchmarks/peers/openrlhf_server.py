@@ -38,7 +38,7 @@ def app_of(folder: Path, num_threads: int) -> FastAPI:
 
     @app.post("/get_reward")
     async def get_reward(body: Body) -> dict[str, object]:
-        texts = [Text(text, tuple(tokenizer(text, add_special_tokens=False).input_ids)) for text in body.query]
+        texts = [Text(text, tuple(tokenizer(text, add_special_tokens=False).input_ids), 0) for text in body.query]
         rewards = plain.scores(texts, BATCH_SIZE, pads_left=True)
         return {"rewards": rewards, "scores": rewards, "extra_logs": {"dummy_scores": rewards}}
 

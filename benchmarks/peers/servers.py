@@ -1,96 +1,130 @@
-"""Starts each server on the same checkpoint, waits until it answers, and ends it."""
+"""Starts servers on one checkpoint, waits until each answers, holds them still while another is measured, ends them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.numeric_mode import let_threads_sleep
+
 READY_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 30.0
+WATCH_S = 2.0
 
 ROOT = Path(__file__).parents[2]
 
 
+OURS_ONLY = ("MKL_CBWR", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What this project, or who develops it, sets for itself: no peer shall be bound by it."""
+
+
+def fair_environment() -> None:
+    """Takes that out of this process, and so of the servers it starts; call it before torch is imported.
+
+    That threads sleep while they wait stays for all: spinning, as is the default, a library that scores one pair at a
+    time fell to a tenth of its speed when something else wanted a core.
+    """
+    for name in OURS_ONLY:
+        os.environ.pop(name, None)
+    let_threads_sleep(os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How one server is started; `{port}` in its words becomes a free port."""
+
+    name: str
+    words: Sequence[str]
+    probe: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running peer: how to ask it, and how long it took to answer at first."""
+    """A running server: a process group of its own."""
 
     name: str
     url: str
-    asks: str
     ready_s: float
+    process: subprocess.Popen[bytes]
+
+    def hold(self) -> None:
+        """Stops it in its tracks, so that it burns nothing: some poll for work in a loop."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Lets it run again."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+    def idle_cpu_share(self) -> float:
+        """Cores that it uses while nobody asks it anything."""
+        before = self._cpu_s()
+        time.sleep(WATCH_S)
+        return (self._cpu_s() - before) / WATCH_S
+
+    def peak_mib(self) -> float:
+        """Peak resident memory of its processes, summed: what they share counts for each."""
+        return sum(map(_peak_kib, self._members())) / 1024
+
+    def worker_peak_bytes(self) -> int:
+        """Peak resident memory of the one process of the group that has most."""
+        return max(map(_peak_kib, self._members())) * 1024
+
+    def _cpu_s(self) -> float:
+        return sum(map(_cpu_s, self._members()))
+
+    def _members(self) -> list[Path]:
+        """Folders in /proc of every process of the group."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                if int(_fields(stat)[2]) == self.process.pid:
+                    found.append(stat.parent)
+        return found
 
 
 @contextmanager
-def reward_server(folder: Path, log: Path, num_threads: int) -> Iterator[Server]:
-    """This project, with its defaults."""
-    words = [sys.executable, "-c", "from service.cli import main; main()", "serve", str(folder)]
-    words += ["--threads", str(num_threads), "--dtype", "float32"]
-    with _started("reward-server", words, log, "/readyz", "/classify", {}) as server:
-        yield server
+def running(launch: Launch, log: Path) -> Iterator[Server]:
+    """A server that answers, ended at the end; what it prints goes to `log`.
 
-
-@contextmanager
-def vllm(python: Path, folder: Path, log: Path, num_threads: int, block_size: int) -> Iterator[Server]:
-    """The CPU build of vLLM, prefix cache on."""
-    words = [str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(folder), "--runner", "pooling"]
-    words += ["--convert", "classify", "--dtype", "float32", "--max-model-len", "4096"]
-    words += ["--block-size", str(block_size), "--served-model-name", folder.name]
-    environment = {
-        "VLLM_CPU_KVCACHE_SPACE": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": f"0-{num_threads - 1}",
-        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_SERVER_DEV_MODE": "1",
-    }
-    with _started(f"vllm (block {block_size})", words, log, "/health", "/classify", environment) as server:
-        yield server
-
-
-@contextmanager
-def openrlhf(folder: Path, log: Path, num_threads: int) -> Iterator[Server]:
-    """OpenRLHF's algorithm (see `openrlhf_server`)."""
-    words = [sys.executable, "-m", "benchmarks.peers.openrlhf_server", str(folder)]
-    with _started("openrlhf serve_rm", words, log, "/health", "/get_reward", {}, [str(num_threads)]) as server:
-        yield server
-
-
-@contextmanager
-def _started(
-    name: str,
-    words: Sequence[str],
-    log: Path,
-    probe: str,
-    asks: str,
-    environment: Mapping[str, str],
-    rest: Sequence[str] = (),
-) -> Iterator[Server]:
+    Raises:
+        RuntimeError: If it does not answer in time; the message holds the end of its log.
+    """
     port = _free_port()
-    given = [*words, str(port), *rest] if rest else [*words, "--port", str(port)]
-    started_s = time.monotonic()
+    given = [word.replace("{port}", str(port)) for word in launch.words]
     path = os.pathsep.join((str(ROOT), str(ROOT / "reward_client/src")))
+    environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **launch.environment}
+    started_s = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
-            given, env={**os.environ, "PYTHONPATH": path, **environment}, stdout=output, stderr=subprocess.STDOUT
+            given, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait(process, url + probe, log)
-        yield Server(name, url, asks, time.monotonic() - started_s)
+        _wait(process, url + launch.probe, log)
+        yield Server(launch.name, url, time.monotonic() - started_s, process)
     finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks the group's leader, then ends whoever is left of the group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-        process.kill()
+            process.wait(STOP_TIMEOUT_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -101,6 +135,26 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 return
         time.sleep(0.2)
     raise RuntimeError(f"{url} never answered 200; the end of its log:\n{log.read_text()[-3000:]}")
+
+
+def _fields(stat: Path) -> list[str]:
+    """The fields of /proc/PID/stat behind the name: state, parent, group, …"""
+    return stat.read_text().rpartition(")")[2].split()
+
+
+def _cpu_s(folder: Path) -> float:
+    with contextlib.suppress(OSError):
+        fields = _fields(folder / "stat")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _peak_kib(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        for line in (folder / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
 
 def _free_port() -> int:

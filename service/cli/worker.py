@@ -23,6 +23,7 @@ import uvicorn
 
 from service.api.runtime import Startup
 from service.cli.listener import BACKLOG
+from service.cli.one_write import OneWriteHttp
 from service.cli.supervisor import ENGINE_LOST, leave
 from service.settings import Settings
 
@@ -81,6 +82,7 @@ def uvicorn_config(app: Callable[..., Any], settings: Settings) -> uvicorn.Confi
     password = settings.tls_keyfile_password
     return uvicorn.Config(
         app,
+        http=OneWriteHttp,
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

@@ -13,7 +13,7 @@ import sys
 for name in ("fastapi", "pydantic", "uvicorn", "httpx", "prometheus_client", "orjson"):
     sys.modules[name] = None
 from benchmarks.engine import main
-main(["--shape", "tiny", "--pairs", "16", "--repeats", "1", "--workloads", "rlhf-group", "rerank"])
+main(["--shape", "tiny", "--pairs", "16", "--repeats", "1", "--workloads", "rlhf-group", "rerank", "--memory"])
 """
 
 
@@ -31,3 +31,6 @@ def test_a_dry_run_on_the_cpu_reports_every_side_and_agrees_with_one_at_a_time()
         assert workload["pairs"] % num_responses == 0
         # fp32 sums in another order; scores spread by about 1
         assert frames["worst_difference"] < 2e-5
+        assert frames["share_of_ceiling"] > 0
+        assert workload["ceiling_tokens_per_s"] > 0
+    assert 0 < report["peak_memory_gib"]["warm"] <= report["peak_memory_gib"]["longest_and_short"]
