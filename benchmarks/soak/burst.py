@@ -48,11 +48,10 @@ def texts(num_pairs: int, seed: int) -> list[tuple[str, str]]:
 
 async def burst(server: Server, client: str, pairs: Sequence[Sequence[Any]], limit_s: float, is_killed: bool) -> Cell:
     """Has another process ask for all pairs at once, and a third one ask whether the server is alive."""
-    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-    python = (sys.executable, "-m")
-    probe = await asyncio.create_subprocess_exec(*python, "benchmarks.soak.probe", str(server.port), **pipes)
-    load = await asyncio.create_subprocess_exec(*python, "benchmarks.soak.load", **pipes)
-    assert load.stdin is not None and load.stdout is not None
+    probe = await _start("benchmarks.soak.probe", str(server.port))
+    load = await _start("benchmarks.soak.load")
+    assert load.stdin is not None
+    assert load.stdout is not None
     told = {"port": server.port, "client": client, "limit_s": limit_s, "pairs": pairs}
     load.stdin.write(json.dumps(told).encode())
     load.stdin.close()
@@ -63,6 +62,11 @@ async def burst(server: Server, client: str, pairs: Sequence[Sequence[Any]], lim
     outcomes = json.loads((await load.stdout.read()).lstrip(b"q"))
     samples = json.loads((await probe.communicate(b""))[0])
     return {**outcomes, "livez": livez(samples, killed_s)}
+
+
+async def _start(module: str, *arguments: str) -> asyncio.subprocess.Process:
+    words = (sys.executable, "-m", module, *arguments)
+    return await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
 
 
 def livez(samples: Sequence[Sample], killed_s: float | None) -> dict[str, Any]:
@@ -102,7 +106,12 @@ async def measure(scene: str, client: str, args: argparse.Namespace) -> Cell:
         scores, rendered = await calm_scores(server, prompts)
         pairs = [[*text, shown, score] for text, shown, score in zip(prompts, rendered, scores, strict=True)]
         seen = await burst(server, client, pairs, args.limit_s, scene == "killed")
-    made = {"scene": scene, "client": client, "pairs": args.pairs, "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime())}
+    made = {
+        "scene": scene,
+        "client": client,
+        "pairs": args.pairs,
+        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+    }
     return {**made, "load_average": round(os.getloadavg()[0], 1), **seen}
 
 

@@ -22,7 +22,7 @@ Sample = tuple[float, float | None, float]
 """When a probe was due, the seconds until its answer, the seconds until it was sent; of time.monotonic()."""
 
 
-async def probe(port: int, until: asyncio.Future[None]) -> list[Sample]:
+async def probe(port: int, until: asyncio.Event) -> list[Sample]:
     """Asks until told to stop, and then waits for the answers that are due."""
     samples: list[Sample] = []
     under_way: set[asyncio.Task[None]] = set()
@@ -36,7 +36,7 @@ async def probe(port: int, until: asyncio.Future[None]) -> list[Sample]:
         samples.append((due_s, time.monotonic() - due_s if is_alive else None, late_s))
 
     due_s = time.monotonic()
-    while not until.done():
+    while not until.is_set():
         task = asyncio.create_task(once(due_s))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
@@ -48,9 +48,8 @@ async def probe(port: int, until: asyncio.Future[None]) -> list[Sample]:
 
 async def main(port: int) -> None:
     """Probes until standard input is closed."""
-    loop = asyncio.get_running_loop()
-    until = loop.create_future()
-    loop.add_reader(sys.stdin, lambda: until.done() or until.set_result(None))
+    until = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, until.set)
     sys.stdout.write(json.dumps(await probe(port, until)))
 
 
