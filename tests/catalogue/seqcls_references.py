@@ -228,7 +228,15 @@ REFERENCES = (
     Reference(
         entries=tuple(
             f"llama-3.1-{name}-rm-rb2"
-            for name in ("8b-instruct", "8b-base", "tulu-3-8b-sft", "tulu-3-8b-dpo", "tulu-3-8b-rl")
+            for name in (
+                "8b-instruct",
+                "8b-base",
+                "tulu-3-8b-sft",
+                "tulu-3-8b-dpo",
+                "tulu-3-8b-rl",
+                "70b-instruct",
+                "tulu-3-70b-sft",
+            )
         ),
         write=write("llama", pad_id=LLAMA3_PAD),
         write_tokenizer=toys.llama3,
