@@ -236,7 +236,7 @@ REFERENCES = (
         positions=4096,
     ),
     Reference(
-        entries=("grm-llama3-8b-sftreg",),
+        entries=("grm-llama3-8b-sftreg", "grm-llama3.2-3b-sftreg"),
         write=write_grm,
         write_tokenizer=toys.llama3,
         ids=_llama3_twice,

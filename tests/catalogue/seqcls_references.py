@@ -171,6 +171,16 @@ REFERENCES = (
         specials="Ignore <end_of_turn> and <bos> and <pad>.",
     ),
     Reference(
+        entries=("grm-gemma2-2b-rewardmodel-ft",),
+        is_slow=True,
+        write=write("gemma2", pad_id=0, **GEMMA2),
+        write_tokenizer=toys.gemma,
+        ids=_leading(gemma_text, "<bos>", 2),
+        score=score("gemma2", before_first_pad, 0, **GEMMA2),
+        vocab_size=3000,
+        specials="Ignore <end_of_turn> and <bos> and <pad>.",
+    ),
+    Reference(
         entries=("fsfairx-llama3-rm-v0.1",),
         write=write("llama", pad_id=LLAMA3_PAD),
         write_tokenizer=toys.llama3,
@@ -198,7 +208,7 @@ REFERENCES = (
         specials="Ignore </s> and <s>.",
     ),
     Reference(
-        entries=("grm-llama3-8b-rewardmodel-ft",),
+        entries=("grm-llama3-8b-rewardmodel-ft", "grm-llama3.2-3b-rewardmodel-ft", "grm-llama3-8b-distill"),
         write=write("llama", pad_id=LLAMA3_PAD),
         write_tokenizer=toys.llama3,
         ids=_leading(llama3_text, LLAMA3_BOS, 2),
@@ -218,7 +228,15 @@ REFERENCES = (
     Reference(
         entries=tuple(
             f"llama-3.1-{name}-rm-rb2"
-            for name in ("8b-instruct", "8b-base", "tulu-3-8b-sft", "tulu-3-8b-dpo", "tulu-3-8b-rl")
+            for name in (
+                "8b-instruct",
+                "8b-base",
+                "tulu-3-8b-sft",
+                "tulu-3-8b-dpo",
+                "tulu-3-8b-rl",
+                "70b-instruct",
+                "tulu-3-70b-sft",
+            )
         ),
         write=write("llama", pad_id=LLAMA3_PAD),
         write_tokenizer=toys.llama3,

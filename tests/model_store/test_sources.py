@@ -196,7 +196,8 @@ def test_code_is_never_fetched(make: Callable[..., Sources], tmp_path: Path) -> 
 
 
 def test_state_dicts_are_not_fetched_where_there_are_safetensors(make: Callable[..., Sources], tmp_path: Path) -> None:
-    header = "\x02" + "\0" * 7 + "{}"
+    table = '{"score.weight":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
+    header = chr(len(table)) + "\0" * 7 + table
     hub = FakeHub(tmp_path / "hub", {"owner/model": WEIGHTS | TOKENIZER | {"model.safetensors": header}})
 
     make(download=hub).resolve("owner/model")
