@@ -67,9 +67,9 @@ class Server:
 
     def idle_cpu_share(self) -> float:
         """Cores that it uses while nobody asks it anything."""
-        before = self._cpu_s()
+        before = self.cpu_s()
         time.sleep(WATCH_S)
-        return (self._cpu_s() - before) / WATCH_S
+        return (self.cpu_s() - before) / WATCH_S
 
     def peak_mib(self) -> float:
         """Peak resident memory of its processes, summed: what they share counts for each."""
@@ -79,7 +79,8 @@ class Server:
         """Peak resident memory of the one process of the group that has most."""
         return max(map(_peak_kib, self._members())) * 1024
 
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
+        """Processor seconds its processes have used so far."""
         return sum(map(_cpu_s, self._members()))
 
     def _members(self) -> list[Path]:
