@@ -81,7 +81,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Processor seconds its processes have used so far."""
-        return sum(map(_cpu_s, self._members()))
+        return sum(map(cpu_s_of, self._members()))
 
     def _members(self) -> list[Path]:
         """Folders in /proc of every process of the group."""
@@ -143,7 +143,8 @@ def _fields(stat: Path) -> list[str]:
     return stat.read_text().rpartition(")")[2].split()
 
 
-def _cpu_s(folder: Path) -> float:
+def cpu_s_of(folder: Path) -> float:
+    """Processor seconds of the process that a folder in /proc is of; 0 if it has ended."""
     with contextlib.suppress(OSError):
         fields = _fields(folder / "stat")
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
