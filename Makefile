@@ -35,11 +35,12 @@ serve: setup ## start the server: PORT=8000 MODEL=demo
 test: setup ## the tests that need PyPI only
 	$(BIN)/python -m pytest
 
-check: setup ## formatting, lint, types, generated docs
+check: setup ## formatting, lint, types, generated docs, and known vulnerabilities where advisories can be had
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python requirements/audit.py $(PINS)
 
 docs: setup ## rewrite the generated blocks of the pages in docs/
 	$(BIN)/python -m docs.generate
@@ -76,9 +77,8 @@ fuzz: setup ## requests that nobody would send, against a real server; schemathe
 	test -x .venv-fuzz/bin/schemathesis || { $(BIN)/python -m venv .venv-fuzz && .venv-fuzz/bin/pip install --quiet schemathesis==4.32.5; }
 	$(BIN)/python -m benchmarks.soak.fuzz --schemathesis .venv-fuzz/bin/schemathesis
 
-audit: setup ## known vulnerabilities of the pins; needs PyPI's JSON API, which mirrors of its index lack
-	test -x .venv-audit/bin/pip-audit || { $(BIN)/python -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit==2.10.1; }
-	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip $(addprefix -r ,$(PINS))
+audit: setup ## known vulnerabilities of the pins, as in check; here what cannot be looked up is a failure
+	$(BIN)/python requirements/audit.py --required $(PINS)
 
 clean: ## remove the virtual environments and caches
 	rm -rf $(VENV) .venv-clients .venv-fuzz .venv-audit .schemathesis .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, LlamaConfig
 
-from service.engine import attention
 from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.scheduling.batcher import FrameLimits, take_frame
@@ -43,7 +43,7 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A warm engine and the backbone it shares with the plain sides."""
+    """A warm engine, and a copy of its backbone as transformers made it, for the plain sides."""
 
     engine: TorchEngine
     backbone: Any
@@ -52,7 +52,6 @@ class Bench:
 
     def frames(self, pairs: Sequence[EncodedPair]) -> tuple[list[float], int]:
         """Scores by our packed frames, through the real waiting line and batcher, and the tokens computed."""
-        attention.use(self.backbone, attention.ATTENTION_NAME)
         line, limits = WaitingLine(), FrameLimits(self.engine.info().max_frame_tokens)
         for number, pair in enumerate(pairs):
             line.enqueue(Job(JobId(number), pair, Priority.INTERACTIVE, 0.0, 1e9, group_of(pair)))
@@ -69,7 +68,6 @@ class Bench:
 
     def padded(self, pairs: Sequence[EncodedPair], batch_size: int) -> tuple[list[float], int]:
         """Scores by plain forwards over right-padded batches in the order given, and the tokens computed."""
-        attention.use(self.backbone, "sdpa")
         scores: list[float] = []
         computed = 0
         for start in range(0, len(pairs), batch_size):
@@ -111,6 +109,7 @@ def build(shape: Shape, dtype: torch.dtype, device: str, frame_tokens: int, prog
     weight = torch.randn(1, shape.hidden, generator=torch.Generator().manual_seed(HEAD_SEED)) / shape.hidden**0.5
     head = LinearHead(weight.to(device))
     options = EngineOptions(MAX_TOKENS, max(frame_tokens, MAX_TOKENS + 1), num_threads=torch.get_num_threads())
+    plain = copy.deepcopy(backbone)
     engine = TorchEngine(backbone, head, options)
     engine.warm_up(progress)
-    return Bench(engine, backbone, head, torch.device(device))
+    return Bench(engine, plain, head, torch.device(device))

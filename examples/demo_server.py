@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ def demo_server(maybe_url: str | None, python: str = sys.executable) -> Iterator
             client.wait_ready()
         yield maybe_url
         return
-    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+    with _ended_in_order(), tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen((python, *_COMMAND), stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
         try:
             url = f"http://127.0.0.1:{_port(process, Path(log.name))}"
@@ -41,6 +42,20 @@ def demo_server(maybe_url: str | None, python: str = sys.executable) -> Iterator
         finally:
             process.terminate()
             process.wait(30)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Has SIGTERM unwind this program, as Ctrl-C does: by default it would end at once and leave the server behind."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:

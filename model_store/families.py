@@ -16,8 +16,8 @@ from typing import Any
 
 from model_store.errors import UnsupportedModel
 
-PACKED_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""transformers' `model_type` of the backbones whose every layer was read (5.17 and 5.23)."""
+PACKED_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
+"""transformers' `model_type` of the backbones whose every layer was read (5.17 and 5.23; Gemma-3 in 5.23)."""
 
 PLAIN_FAMILIES: Mapping[str, str] = {"deberta-v2": "eager", "gemma2": "eager", "gpt_neox": "sdpa"}
 """Backbones that take one whole pair a forward, and the attention of transformers' own that does all they ask:
@@ -26,6 +26,12 @@ DeBERTa is an encoder, Gemma-2 caps its attention's logits, GPT-NeoX fuses its p
 FAMILIES = (*PACKED_FAMILIES, *PLAIN_FAMILIES)
 """All that can be served."""
 
+INSTEAD_OF: Mapping[str, str] = {"gemma3": "gemma3_text; this one also reads images, save its text model by itself"}
+"""Families that are easily taken for one that can be served, and what to do."""
+
+FAMILIES_WITH_SEVERAL_ROPES = ("gemma3_text",)
+"""Their layers each take the rotary embedding of their kind (`layer_types`)."""
+
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose frequencies depend on the config alone."""
 
@@ -33,7 +39,7 @@ LENGTH_DEPENDENT_ROPE_TYPES = ("dynamic", "longrope")
 """Their frequencies change once the largest position of a whole frame passes the original length: a long
 companion would move a short pair's score (by 6.5e-3 in hidden states, measured on `dynamic`)."""
 
-_WINDOWED = ("mistral", "qwen2", "qwen3")
+_WINDOWED = ("gemma3_text", "mistral", "qwen2", "qwen3")
 _NEUTRAL = (None, False, 0, 0.0)
 
 _NEVER_HONOURED = (
@@ -76,7 +82,7 @@ def check_config(config: Any, *, max_tokens: int | None = None) -> None:
 def _complaints(config: Any, max_tokens: int | None) -> Iterator[str]:
     family = getattr(config, "model_type", None)
     if family not in FAMILIES:
-        yield f"model_type is {family!r}; allowed: {', '.join(FAMILIES)}"
+        yield f"model_type is {family!r}; allowed: {INSTEAD_OF.get(str(family)) or ', '.join(FAMILIES)}"
         return
     for name in _NEVER_HONOURED if is_packed(family) else _NEVER_HONOURED_PLAIN:
         if (value := getattr(config, name, None)) not in _NEUTRAL:
@@ -117,9 +123,15 @@ def _layer_types_read(family: str, *, has_window: bool) -> set[str]:
 
 def _rope(config: Any, max_tokens: int | None) -> Iterator[str]:
     rope: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
-    if nested := sorted(key for key, value in rope.items() if isinstance(value, Mapping)):
+    nested = sorted(key for key, value in rope.items() if isinstance(value, Mapping))
+    if nested and config.model_type not in FAMILIES_WITH_SEVERAL_ROPES:
         yield f"rope_parameters holds one rotary embedding for each of {nested}; allowed: one for all layers"
         return
+    for parameters in [rope[key] for key in nested] or [rope]:
+        yield from _one_rope(config, parameters, max_tokens)
+
+
+def _one_rope(config: Any, rope: Mapping[str, Any], max_tokens: int | None) -> Iterator[str]:
     rope_type = rope.get("rope_type", "default")
     if rope_type in LENGTH_DEPENDENT_ROPE_TYPES:
         original_tokens = _original_tokens(config, rope)

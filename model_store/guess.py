@@ -1,23 +1,35 @@
 """Guesses the manifest of a plain Hugging Face sequence-classification folder, and says what it guessed.
 
 Reads config.json, tokenizer_config.json and the tensors' names. What transformers' own class computes is
-reproduced (`readout`, `head`); what no file says (BOS, truncation) follows common practice, and `guesses`
-says so in words. Anything that a guess could get wrong without a sign is refused: remote code, other heads,
-several labels. Standard library only.
+reproduced (`readout`, `head`); what no file says (BOS, truncation) follows common practice. What is taken, how sure
+that is and what it rests on is said in words (`guess_facts.py`). Anything that a guess could get wrong without a sign
+is refused: remote code, other heads, several labels. Standard library only.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model_store.adapter import Adapter
 from model_store.errors import SourceError, UnsupportedModel
-from model_store.families import PACKED_FAMILIES
-from model_store.manifest import Backbone, Head, Manifest, Readout, ReadoutKind, Template
+from model_store.families import INSTEAD_OF, PACKED_FAMILIES
+from model_store.guess_facts import (
+    FolderFacts,
+    about_bos,
+    about_dtype,
+    about_head,
+    about_limits,
+    about_readout,
+    about_score,
+    about_template,
+    about_user_text,
+    in_all,
+)
+from model_store.manifest import Backbone, Head, Manifest, Template
 from model_store.manifest_rules import check_manifest
 from model_store.weights_layout import find_layout, tensor_names
 
@@ -31,17 +43,6 @@ GUESSABLE_FAMILIES = (*PACKED_FAMILIES, "gemma2")
 """Those whose sequence-classification class names its tensors `model.*` and `score.weight`."""
 
 _INSTEAD = f"write a {MANIFEST_FILE} into the folder that says how it is read"
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """What the files say, parsed."""
-
-    where: str
-    config: Mapping[str, Any]
-    tokenizer: Mapping[str, Any]
-    chat_template: str | None
-    tensors: frozenset[str] | None
 
 
 def guess_manifest(
@@ -64,9 +65,19 @@ def guess_manifest(
     if adapter is not None:
         here = _adapted(here)
     _refuse_unguessable(here)
-    readout, about_readout = _readout(here.config)
-    dtype, about_dtype = _dtype(here.config)
-    bos, about_bos = _bos(here)
+    readout, readout_guess = about_readout(here)
+    dtype, dtype_guess = about_dtype(here)
+    bos, bos_guess = about_bos(here)
+    guesses = (
+        about_head(here),
+        readout_guess,
+        dtype_guess,
+        about_template(here, _INSTEAD),
+        bos_guess,
+        about_limits(here),
+        about_score(here),
+        about_user_text(),
+    )
     manifest = Manifest(
         name=name,
         backbone=Backbone(
@@ -77,18 +88,10 @@ def guess_manifest(
         readout=readout,
         template=Template(bos=bos),
         dtype=dtype,
-        guesses=(_about_head(here), about_readout, about_dtype, _about_template(here), about_bos, *_CUSTOMS),
+        guesses=(in_all(guesses), *map(str, guesses)),
     )
     check_manifest(manifest, f"guess for {folder}")
     return manifest
-
-
-_CUSTOMS = (
-    "limits: pairs of up to the config's max_position_embeddings, longer ones refused; no file says what the"
-    " authors do (unsure)",
-    "user text: control strings are encoded as plain text; most authors parse them (a choice, not a guess)",
-    "score: the head's raw value, higher is better (usual for one label)",
-)
 
 
 def default_dtype(manifest: Manifest, *, device: str) -> str:
@@ -99,20 +102,19 @@ def default_dtype(manifest: Manifest, *, device: str) -> str:
     return "float32" if manifest.guesses and device == "cpu" else manifest.dtype
 
 
-def _read(folder: Path, tokenizer_folder: Path) -> _Folder:
+def _read(folder: Path, tokenizer_folder: Path) -> FolderFacts:
     require_config(folder)
-    tokenizer = _read_json(tokenizer_folder / "tokenizer_config.json")
     jinja = tokenizer_folder / "chat_template.jinja"
-    return _Folder(
+    return FolderFacts(
         where=str(folder),
         config=_read_json(folder / "config.json"),
-        tokenizer=tokenizer,
-        chat_template=jinja.read_text(encoding="utf-8") if jinja.is_file() else tokenizer.get("chat_template"),
+        tokenizer=_read_json(tokenizer_folder / "tokenizer_config.json"),
+        template_file=jinja.read_text(encoding="utf-8") if jinja.is_file() else None,
         tensors=tensor_names(find_layout(folder)),
     )
 
 
-def _adapted(here: _Folder) -> _Folder:
+def _adapted(here: FolderFacts) -> FolderFacts:
     """The same base as a sequence classifier with one label; that the adapter has such a head is checked at loading."""
     config = {name: value for name, value in here.config.items() if name != "id2label"}
     return replace(
@@ -144,16 +146,16 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return table
 
 
-def _refuse_unguessable(here: _Folder) -> None:
+def _refuse_unguessable(here: FolderFacts) -> None:
     config, where = here.config, here.where
     if "auto_map" in config:
         raise UnsupportedModel(
             f"{where}: config.json names remote code (auto_map {config['auto_map']!r}), which is never run,"
             f" so what it computes cannot be guessed; {_INSTEAD}"
         )
-    if config.get("model_type") not in GUESSABLE_FAMILIES:
-        allowed = ", ".join(GUESSABLE_FAMILIES)
-        raise UnsupportedModel(f"{where}: model_type is {config.get('model_type')!r}; allowed: {allowed}")
+    if (family := config.get("model_type")) not in GUESSABLE_FAMILIES:
+        allowed = INSTEAD_OF.get(str(family)) or ", ".join(GUESSABLE_FAMILIES)
+        raise UnsupportedModel(f"{where}: model_type is {family!r}; allowed: {allowed}")
     architectures = config.get("architectures") or ["nothing"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise UnsupportedModel(
@@ -165,51 +167,15 @@ def _refuse_unguessable(here: _Folder) -> None:
             f"{where}: num_labels is {num_labels} (transformers reads 2 where config.json names none);"
             " allowed: 1, a scalar reward"
         )
+    if here.tensors is not None and "score.weight" not in here.tensors:
+        others = sorted(name for name in here.tensors if not name.startswith("model."))
+        raise UnsupportedModel(
+            f"{where}: the files hold no score.weight, which is the head's name in transformers' sequence"
+            f" classification; besides the backbone they hold: {', '.join(others[:8]) or 'nothing'}; {_INSTEAD}"
+        )
 
 
 def _num_labels(config: Mapping[str, Any]) -> int:
     """The rule of transformers' own configs: `id2label` counts if present, else `num_labels`, else 2."""
     labels = config.get("id2label")
     return int(config.get("num_labels") or 2) if labels is None else len(labels)
-
-
-def _readout(config: Mapping[str, Any]) -> tuple[Readout, str]:
-    pad_id, eos_id = config.get("pad_token_id"), config.get("eos_token_id")
-    if pad_id is None or pad_id < 0:
-        return Readout(), f"readout: the last token, since pad_token_id is {pad_id} (sure)"
-    words = f"readout: the rightmost token that is not pad_token_id {pad_id}, as transformers 5 does (sure"
-    if pad_id in (eos_id if isinstance(eos_id, list) else [eos_id]):
-        words += "; it is also eos_token_id, so a closing EOS is not read, and transformers 4 read elsewhere"
-    return Readout(ReadoutKind.RIGHTMOST_NOT_ID, token_id=pad_id), words + ")"
-
-
-def _dtype(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Keeps bfloat16; float16 becomes float32, which holds its every value, where bfloat16 would round."""
-    stored = config.get("dtype") or config.get("torch_dtype")
-    dtype = "bfloat16" if stored == "bfloat16" else "float32"
-    return dtype, f"dtype: {dtype}, since the config says {stored} (float32 on a CPU, unless asked otherwise)"
-
-
-def _bos(here: _Folder) -> tuple[str, str]:
-    token = here.tokenizer.get("bos_token")
-    if not token:
-        return "none", "BOS: none, since the tokenizer has none (sure)"
-    text = token["content"] if isinstance(token, dict) else token
-    is_in_template = any(word in str(here.chat_template) for word in ("bos_token", text))
-    if here.tokenizer.get("add_bos_token") is False and not is_in_template:
-        return "none", "BOS: none, since neither tokenizer nor chat template adds it (likely)"
-    return "one", "BOS: exactly one, whatever the chat template writes (likely; authors disagree)"
-
-
-def _about_head(here: _Folder) -> str:
-    if here.tensors is None:
-        return "head: score.weight without a bias, as transformers has it (checked when loading)"
-    if "score.bias" in here.tensors:
-        return "head: score.weight with score.bias, which the files hold and transformers would ignore (unsure)"
-    return "head: score.weight without a bias, as in the files (sure)"
-
-
-def _about_template(here: _Folder) -> str:
-    if here.chat_template is None:
-        return f"chat template: none found, so conversations cannot be rendered; {_INSTEAD} (template.jinja)"
-    return "chat template: the tokenizer's own (likely what the authors used)"

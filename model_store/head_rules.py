@@ -71,10 +71,12 @@ def _head(head: Head) -> Iterator[str]:
             yield f"head.{key} is {given!r}; {kind} takes none"
     if head.kind == "gated" and not head.objectives:
         yield f"head.objectives is missing; {kind} needs the names of its objectives"
-    if head.kind != "gated" and (head.transform or head.quantiles != 1 or head.quantiles_key or head.bins):
-        yield f"head.transform, quantiles or bins are given; {kind} takes none"
-    if head.bins and (head.bins < 2 or head.quantiles != 1 or head.quantiles_key):
-        yield f"head.bins is {head.bins}; allowed: 2 and up, without quantiles, or 0"
+    if head.kind != "gated" and (_several_values(head) or head.transform):
+        yield f"head.transform, quantiles, bins or spreads are given; {kind} takes none"
+    if len(_several_values(head)) > 1:
+        yield f"head.{', '.join(_several_values(head))} are given; allowed: one of them"
+    if head.bins == 1 or head.bins < 0:
+        yield f"head.bins is {head.bins}; allowed: 2 and up, or 0"
     if head.kind == "vocabulary" and (head.bias or min(head.rows, default=0) < 0):
         yield f"head.bias is {head.bias!r}, rows are {head.rows}; {kind} takes no bias, and ids of 0 and up"
     if head.kind in ("mlp", "vocabulary") and head.objectives and len(head.objectives) != num_outputs(head):
@@ -83,6 +85,13 @@ def _head(head: Head) -> Iterator[str]:
         yield f"head.quantiles is {head.quantiles}; allowed: 1 and up"
     yield from _layers("head.layers", head.layers)
     yield from _gate(head.gate)
+
+
+def _several_values(head: Head) -> list[str]:
+    """What gives an objective more than one value."""
+    has_quantiles = head.quantiles != 1 or head.quantiles_key is not None
+    given = {"quantiles": has_quantiles, "bins": bool(head.bins), "spreads": head.spreads}
+    return [name for name, is_given in given.items() if is_given]
 
 
 def _gate(gate: Gate | None) -> Iterator[str]:
@@ -116,6 +125,8 @@ def _readout(readout: Readout, limits: Limits) -> Iterator[str]:
         yield "readout.token_id and token_key are both given; allowed: one of them"
     if readout.token_id is not None and readout.token_id < 0:
         yield f"readout.token_id is {readout.token_id}; allowed: 0 and up"
+    if readout.in_response and readout.kind is not ReadoutKind.EVERY_ID:
+        yield f"readout.in_response is true; {kind} takes none"
     if min(readout.gate_marker, default=0) < 0:
         yield f"readout.gate_marker is {list(readout.gate_marker)}; allowed: ids of 0 and up"
     yield from _slot(readout, limits, kind)

@@ -48,7 +48,7 @@ def is_softmax(gate: Gate, config: Mapping[str, Any]) -> bool:
 
 
 def _num_values(head: Head, config: Mapping[str, Any]) -> int:
-    return max(len(head.objectives), 1) * (head.bins or quantiles_of(head, config))
+    return max(len(head.objectives), 1) * (2 if head.spreads else head.bins or quantiles_of(head, config))
 
 
 def _said(config: Mapping[str, Any], key: str | None, otherwise: Any) -> Any:

@@ -1,7 +1,7 @@
 """A manifest says exactly how one reward model is loaded and read: a TOML file, as frozen dataclasses.
 
-Every way in which public reward models differ is a field here, so that a new model is a file and not a patch.
-Parsing and validation live in `manifest_toml.py`. Standard library only.
+Every way in which public reward models differ is a field here. Parsing and validation live in `manifest_toml.py`.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ class ReadoutKind(StrEnum):
     LAST_OF_ID = "last_of_id"
     """The last occurrence of `token_id`; a pair without one is refused."""
     APPENDED_ID = "appended_id"
-    """`token_id`, put behind the pair unless it ends with it already, after any truncation: Athene, InternLM2."""
+    """`token_id`, put behind the pair unless it ends with it, after any truncation: Athene, InternLM2."""
     EVERY_ID = "every_id"
     """Every occurrence of `token_id`, one value each: process models. A pair without one is refused."""
     FIRST_TOKEN = "first_token"
     """The first token: the CLS of an encoder."""
     FIXED_SLOT = "fixed_slot"
-    """The last slot of a row padded to `slot` with `token_id`: a probe at position `slot - 1`, or the last
-    token of a text that fills the row. Starling-RM-7B-alpha's published code."""
+    """The last slot of a row padded to `slot` with `token_id`: a probe there, or a full row's last. Starling-7B."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +37,18 @@ class Readout:
 
     Attributes:
         token_id: The id that the kind names, and None for other kinds.
-        token_key: The key of config.json that holds `token_id` instead, such as `pad_token_id`; where the config
-            holds none, `rightmost_not_id` and `before_first_id` mean the last token.
+        token_key: The key of config.json that holds `token_id` instead; where the config holds none,
+            `rightmost_not_id` and `before_first_id` mean the last token.
         slot: The row's length for `fixed_slot`, and None otherwise.
-        gate_marker: Ids that open the assistant's turn; the gate of a gated head reads where their last
-            occurrence begins, and a pair without one is refused. Empty for other heads.
+        in_response: For `every_id`, whether only occurrences in the response count.
+        gate_marker: Ids that open the assistant's turn; a gate reads where their last occurrence begins.
     """
 
     kind: ReadoutKind = ReadoutKind.LAST_TOKEN
     token_id: int | None = None
     token_key: str | None = None
     slot: int | None = None
+    in_response: bool = False
     gate_marker: tuple[int, ...] = ()
 
 
@@ -139,6 +139,7 @@ class Head:
             config.json that says it instead, where it is there.
         bins: For `gated`, how many logits each objective has: a distribution over so many points, evenly from 0 to 1,
             whose expectation counts. 0 where there are none.
+        spreads: For `gated`, whether each objective has a mean, which counts, and a spread beside it, which does not.
         norm: Prefix of a normalizer's `mean` and `var`, of one number each, or None; see `Output.kind`.
     """
 
@@ -153,6 +154,7 @@ class Head:
     quantiles: int = 1
     quantiles_key: str | None = None
     bins: int = 0
+    spreads: bool = False
     norm: str | None = None
 
 
@@ -172,7 +174,8 @@ class Template:
         max_user_turns: More user turns than this are refused as `bad_conversation`; None for no limit.
         step_mark: For process models, what is written behind each step of a response that does not hold it
             already; None for others.
-        step_separator: What the caller writes between steps; the mark takes its place.
+        step_separator: What the caller writes between steps; the mark takes its place, if it is another text.
+        piecewise: Whether what stands before the response, each step, and each mark are tokenized by themselves.
     """
 
     jinja: str | None = None
@@ -183,6 +186,7 @@ class Template:
     max_user_turns: int | None = None
     step_mark: str | None = None
     step_separator: str = "\n\n"
+    piecewise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

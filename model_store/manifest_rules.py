@@ -63,6 +63,9 @@ def _template(template: Template) -> Iterator[str]:
         yield "template.cut_after holds an empty text; allowed: texts that open an assistant turn"
     if template.max_user_turns is not None and template.max_user_turns < 1:
         yield f"template.max_user_turns is {template.max_user_turns}; allowed: 1 and up, or no such key"
+    if template.piecewise and (template.step_mark is None or template.user_specials != "parse"):
+        # Marks of escaped control strings would have to be cut out of the pieces again.
+        yield "template.piecewise is true; allowed: with a step_mark, and with user_specials 'parse'"
     if template.step_mark == "" or not template.step_separator:
         yield "template.step_mark or step_separator is empty; allowed: a text, or no such key"
 

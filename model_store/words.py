@@ -62,6 +62,7 @@ def describe_readout(readout: Readout) -> str:
     """Where the head reads, in words."""
     token = f"token {readout.token_id}" if readout.token_key is None else f"config.json's {readout.token_key}"
     words = _READOUTS[readout.kind].format(token=token, slot=readout.slot)
+    words += " in the response" if readout.in_response else ""
     return words + ("; the gate where the last assistant header begins" if readout.gate_marker else "")
 
 
@@ -75,7 +76,9 @@ def describe_head(head: Head) -> str:
         case "vocabulary":
             return f"the logits of tokens {', '.join(map(str, head.rows))} ({head.weight}){outputs}"
         case "gated":
-            return f"linear ({head.weight}), weighed by a gate{outputs}"
+            names = " -> ".join(_layer(layer.weight, layer.activation) for layer in head.layers) or head.weight
+            means = ", the means of normal distributions" if head.spreads else ""
+            return f"{'layers' if head.layers else 'linear'} ({names}){means}, weighed by a gate{outputs}"
         case _:
             bias = f", {head.bias}" if head.bias else ", no bias"
             return f"linear ({head.weight}{bias}){outputs}"
@@ -119,8 +122,13 @@ def _template(template: Template) -> Iterator[tuple[str, str]]:
     if template.step_mark is not None:
         yield (
             "steps",
-            f"{template.step_mark} is written behind each step; callers part them by {template.step_separator!r}",
+            f"{_shown(template.step_mark)} is written behind each step; callers part them by"
+            f" {template.step_separator!r}" + (", and each is tokenized by itself" if template.piecewise else ""),
         )
+
+
+def _shown(text: str) -> str:
+    return text if text.strip() else repr(text)
 
 
 def _limits(manifest: Manifest) -> str:

@@ -89,9 +89,10 @@ class TooLong(InvalidInput):
 
 
 class NonFinite(RewardServiceError):
-    """The model's output for this pair is NaN or infinite."""
+    """The model's output for this pair is NaN or infinite; trying again gives the same."""
 
     code = "non_finite"
+    status_hint = 422  # verl tries 16 times and SDKs twice after a 5xx, and a score is a pure function of its pair
 
 
 class OutOfMemory(RewardServiceError):

@@ -18,8 +18,9 @@ from model_store.loader import load_model
 from model_store.manifest import Manifest
 from model_store.sources import ModelFiles, resolve
 from model_store.words import describe_output, describe_readout
-from service.dispatch.dispatcher import Dispatcher, FrameReport
+from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
+from service.dispatch.frame_report import FrameReport
 from service.dispatch.score_cache import ScoreCache
 from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
 from service.engine.heads import Head
@@ -182,7 +183,8 @@ def _details(manifest: Manifest) -> dict[str, str]:
         "eos": manifest.template.eos,
         "truncation_side": manifest.limits.truncation_side,
         "output": describe_output(manifest.output),
-        "guesses": "; ".join(manifest.guesses),
+        "sureness": manifest.guesses[0] if manifest.guesses else "",
+        "guesses": "; ".join(manifest.guesses[1:]),
     }
     return {name: words for name, words in (details | manifest.notes).items() if words}
 
@@ -239,7 +241,9 @@ def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameRepor
     def listen(report: FrameReport) -> None:
         num_rows = sizes[bisect_left(sizes, report.num_tokens)] if sizes else report.num_tokens
         observer.notify(
-            FrameRun(card.model_id, report.num_pairs, report.num_tokens, num_rows, duration_s=report.compute_s)
+            FrameRun(
+                card.model_id, report.num_pairs, report.num_tokens, num_rows, report.compute_s, outcome=report.outcome
+            )
         )
 
     return listen

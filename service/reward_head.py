@@ -55,6 +55,7 @@ def _gated(model: LoadedModel, output: Output) -> GatedHead:
         output=output,
         has_gate_row=bool(model.manifest.readout.gate_marker),
         has_bins=spec.bins > 0,
+        has_spreads=spec.spreads,
     )
 
 

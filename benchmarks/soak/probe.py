@@ -1,35 +1,57 @@
 """Asks /livez every 50 ms from a process of its own, so that a busy client does not slow the measurement.
 
-`python -m benchmarks.soak.probe PORT` prints, once its standard input is closed, one JSON list of [start, seconds] for
-each answer, and [start, null] where there was none.
+`python -m benchmarks.soak.probe PORT` prints, once its standard input is closed, one JSON list of [start, seconds,
+lateness]: when a probe was due, how long after that its answer had come (null where none did), and how much later than
+due this process got to send it, which is its own share. Probes go out on time whether or not earlier ones were
+answered: a prober that waits for each answer meets a blocked server once where a steady one meets it twenty times.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
-import select
 import sys
 import time
 
+from benchmarks.soak.http import Broken, ask
+
 EVERY_S = 0.05
+TIMEOUT_S = 60.0
+
+Sample = tuple[float, float | None, float]
+"""When a probe was due, the seconds until its answer, the seconds until it was sent; of time.monotonic()."""
 
 
-def main(port: int) -> None:
-    """Asks until told to stop."""
-    samples: list[tuple[float, float | None]] = []
-    while not select.select([sys.stdin], [], [], EVERY_S)[0]:
-        began = time.monotonic()
+async def probe(port: int, until: asyncio.Event) -> list[Sample]:
+    """Asks until told to stop, and then waits for the answers that are due."""
+    samples: list[Sample] = []
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def once(due_s: float) -> None:
+        late_s = time.monotonic() - due_s
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            connection.request("GET", "/livez")
-            is_alive = connection.getresponse().status == 200
-            connection.close()
-        except OSError:
+            is_alive = (await ask(port, "GET", "/livez", timeout_s=TIMEOUT_S)).status == 200
+        except Broken:
             is_alive = False
-        samples.append((began, time.monotonic() - began if is_alive else None))
-    sys.stdout.write(json.dumps(samples))
+        samples.append((due_s, time.monotonic() - due_s if is_alive else None, late_s))
+
+    due_s = time.monotonic()
+    while not until.is_set():
+        task = asyncio.create_task(once(due_s))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        due_s += EVERY_S
+        await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+    await asyncio.gather(*under_way)
+    return sorted(samples)
+
+
+async def main(port: int) -> None:
+    """Probes until standard input is closed."""
+    until = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, until.set)
+    sys.stdout.write(json.dumps(await probe(port, until)))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    asyncio.run(main(int(sys.argv[1])))

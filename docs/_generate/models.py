@@ -8,12 +8,16 @@ from model_store.families import is_packed
 from model_store.manifest import Manifest
 from model_store.words import describe_readout
 
+COLUMNS = ("name", "backbone", "head", "reads at", "BOS", "longest pair", "score")
+
 
 def catalogue_table(block: Block) -> str:
     """Every entry that is verified, or every one that is not, by name."""
     wanted = block.arguments == ("verified",)
     manifests = [manifest for manifest in map(catalogue.find, catalogue.names()) if manifest.is_verified == wanted]
-    return table(("name", "backbone", "head", "reads at", "BOS", "longest pair", "score"), *map(_row, manifests))
+    if not wanted:
+        return table((*COLUMNS, "what is not sourced"), *((*_row(one), one.notes["unverified"]) for one in manifests))
+    return table(COLUMNS, *map(_row, manifests))
 
 
 def _row(manifest: Manifest) -> tuple[str, ...]:

@@ -38,7 +38,6 @@ from service.api.keys import ApiKey
 from service.api.middleware import BodyLimit, RequestIdentity, UnexpectedErrors
 from service.api.openapi import describe
 from service.api.runtime import BuildRuntime, Startup
-from service.api.turnstile import Turnstile
 from service.errors import RewardServiceError
 from service.observability.observers import FanOut, Observer
 from service.observability.prometheus import PrometheusObserver
@@ -92,7 +91,6 @@ def create_app(
         redirect_slashes=False,
         lifespan=_lifespan(settings, build_runtime, observer),
         middleware=[
-            Middleware(Turnstile),
             Middleware(RequestIdentity, observer=observer),
             Middleware(UnexpectedErrors),
             Middleware(ApiKey, keys=settings.secrets()),

@@ -15,9 +15,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_mapping import error_response
-from service.api.turnstile import PROBES
 from service.errors import Unauthorized
 from service.settings import HASHED_KEY_PREFIX
+
+PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/infinity/health", "/v2/health/live", "/v2/health/ready"})
+"""Paths that need no key and never wait."""
 
 OPEN_ROUTES: Final = PROBES | {"/"}
 """Paths a GET or HEAD may see without a key. `POST /` is another dialect's scoring route, and needs one."""

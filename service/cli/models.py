@@ -67,6 +67,8 @@ def add(reference: str, folder: Path, weights: Path | None, tokenizer: Path | No
 
     files = resolve(reference, weights=weights, tokenizer=tokenizer)
     manifest = add_model(files, folder, progress=lambda words: click.echo(f"  {words}", err=True))
+    for guess in manifest.guesses:
+        click.echo(f"guessed {guess}")
     click.echo(f"{manifest.name} is in {folder}: reward-server serve {folder}")
 
 

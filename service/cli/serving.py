@@ -116,10 +116,11 @@ def _spare_the_collector() -> None:
     """Takes models and modules out of garbage collection, and makes it rare.
 
     With Python's defaults each of 4,000 requests at once cost 0.96 ms of processor time at the HTTP edge; so, 0.38 ms.
+    The youngest are few enough that looking through them is no pause to speak of: 100,000 took up to 113 ms.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(20_000, 250, 100)
 
 
 def _ready_line(runtime: Runtime, url: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
 import logging
 import math
 import resource
@@ -23,8 +24,8 @@ import uvicorn
 
 from service.api.runtime import Startup
 from service.cli.listener import BACKLOG
-from service.cli.one_write import OneWriteHttp
 from service.cli.supervisor import ENGINE_LOST, leave
+from service.cli.turnstile import Connection, Turnstile
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ BLOCKED_LOOP_S: Final = 60.0
 """Seconds beyond `max_forward_s` after which a blocked event loop ends the process."""
 
 
+ACCEPTS_A_TURN: Final = 64
+"""Connections accepted at a turn of the event loop, about 0.1 ms of work each."""
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which drains by our rules and leaves when an engine is lost."""
 
@@ -50,6 +55,12 @@ class Server(uvicorn.Server):
         self._startup = startup
         self._settings = settings
         self.has_lost_engine = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept; asyncio takes one number for both what it accepts at a turn and the kernel's queue."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
     async def on_tick(self, counter: int) -> bool:
         """Looks after the engines, ten times a second."""
@@ -82,10 +93,10 @@ def uvicorn_config(app: Callable[..., Any], settings: Settings) -> uvicorn.Confi
     password = settings.tls_keyfile_password
     return uvicorn.Config(
         app,
-        http=OneWriteHttp,
+        http=functools.partial(Connection, Turnstile()),  # type: ignore[arg-type]  # called as a class is, no more
         log_config=None,
         access_log=False,
-        backlog=BACKLOG,
+        backlog=ACCEPTS_A_TURN,
         lifespan="on",
         ws="none",
         server_header=False,

@@ -14,11 +14,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
 
 from service.dispatch.engine_thread import EngineThread
+from service.dispatch.frame_report import FrameReport, outcome_of
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
+from service.dispatch.outbox import Outbox
 from service.dispatch.score_cache import ScoreCache
 from service.engine.protocol import PrefixLost
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
@@ -40,16 +41,6 @@ arrives while a frame runs would wait for a whole one more (median of interactiv
 of half a second: three frames instead of two)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameReport:
-    """One frame that ran: for metrics. `outcome` is `ok` or an error code."""
-
-    num_pairs: int
-    num_tokens: int
-    compute_s: float
-    outcome: str
-
-
 class Dispatcher:
     """Owns the waiting line, the task that empties it, and the ledger of who waits for what."""
 
@@ -67,6 +58,7 @@ class Dispatcher:
         self._limits = limits
         self._line = WaitingLine()
         self._ledger = Ledger()
+        self._outbox = Outbox()
         self._cache = ScoreCache(max_pairs=0) if cache is None else cache
         self._directory = PrefixDirectory() if directory is None else directory
         self._job_ids = count()
@@ -243,9 +235,9 @@ class Dispatcher:
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:
             self._directory.unpin(node)
-        code = outcomes.code if isinstance(outcomes, RewardServiceError) else "ok"
+        compute_s, outcome = self._clock() - started_s, outcome_of(outcomes)
         try:
-            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, self._clock() - started_s, code))
+            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome))
         except Exception:
             _logger.exception("an observer failed on a frame")
         return outcomes
@@ -288,7 +280,7 @@ class Dispatcher:
         for place, (ticket, index) in enumerate(self._ledger.settle(job_id)):
             computed = packed.computed_tokens if packed and place == 0 else 0
             reused = max(0, len(packed.job.pair.ids) - computed) if packed else 0
-            ticket.replies.put_nowait(Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
+            self._outbox.put(ticket, Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
 
 
 def _finite(reward: Reward) -> Reward | NonFinite:

@@ -1,22 +1,21 @@
 """Attention over a frame: each chunk attends to its ancestors and causally to itself, nothing else.
 
-Registered in transformers' public attention registry under `ATTENTION_NAME`; the layout of the frame travels as
-a keyword argument through the model to every attention layer. One call of `scaled_dot_product_attention` a chunk:
-its shapes are a function of the pair alone, so that alone, grouped and batched give the same bits.
+One call of `scaled_dot_product_attention` a chunk: its shapes are a function of the pair alone, so that alone,
+grouped and batched give the same bits. Our own layers (`decoder_layer`) call it directly; any other layer finds it
+in transformers' public attention registry under `ATTENTION_NAME`, and the layout of the frame travels to it as a
+keyword argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
-from service.engine.prefix_slots import PrefixSlots
+from service.engine.key_values import KeyValues
+from service.engine.spans import FrameLayout
 
 ATTENTION_NAME = "reward_frames"
 """What `config._attn_implementation` says once our attention is in place."""
@@ -26,67 +25,58 @@ UNDERSTOOD_KEYWORDS = frozenset({"dropout", "scaling", "sliding_window", "frame"
 an ignored one (soft-capping, sinks, …) would be silent and large."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSpan:
-    """One chunk as rows of the frame, `[start, stop)`, and what it continues, from the root down.
+def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float | None, window: int | None) -> Tensor:
+    """Attention of every chunk of a frame, at one layer.
 
-    Attributes:
-        num_before: Tokens of the pair before this chunk.
-        ancestors: Rows of its ancestors in the frame.
-        slots: Kept chunks that come before those.
-        store: The slot to keep this chunk under, if it is to be kept.
-        is_read: Whether any of its last hidden states are wanted.
+    Args:
+        query: (1, heads, N, head_dim), rotary applied.
+        seen: The layer's keys and values; chunks that are to be kept are stored from it.
+        window: How many keys a query sees at most, itself included; None for all.
+
+    Returns:
+        (1, N, heads, head_dim); zero in the rows that only fill the frame up.
     """
+    output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
+    output[:, frame.num_tokens :] = 0
+    for span in frame.spans:
+        seen.store(span)
+        key, value = seen.seen_by(span)
+        mask = frame.mask(span, window, query)
+        attended = F.scaled_dot_product_attention(
+            query[:, :, span.start : span.stop],
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
+        )
+        output[:, span.start : span.stop] = attended.transpose(1, 2)
+    return output
 
-    start: int
-    stop: int
-    num_before: int = 0
-    ancestors: tuple[tuple[int, int], ...] = ()
-    slots: tuple[int, ...] = ()
-    sees_itself: bool = True
-    store: int | None = None
-    is_read: bool = True
 
+def attend_read_rows(
+    query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float | None, window: int | None
+) -> Tensor:
+    """Attention of the rows that are read, one call each, so that a row's bits do not depend on how many are read.
 
-@dataclass(slots=True)
-class FrameLayout:
-    """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer.
+    Args:
+        query: (1, heads, rows, head_dim), of `frame.rows`.
 
-    Attributes:
-        rows: The rows that go on after the last layer's attention, where not all do (see `last_layer`).
+    Returns:
+        (1, rows, heads, head_dim); zero in the rows that only fill up.
     """
-
-    spans: Sequence[ChunkSpan]
-    num_tokens: int
-    kept: PrefixSlots
-    rows: Tensor | None = None
-    _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
-
-    def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:
-        """Additive mask (queries, keys) of a chunk, or None where plain causality says it all."""
-        key = (span.stop - span.start, span.num_before, window, span.sees_itself)
-        if key not in self._masks:
-            self._masks[key] = _chunk_mask(*key, like=like)
-        return self._masks[key]
-
-
-def _chunk_mask(
-    num_queries: int, num_before: int, window: int | None, sees_itself: bool, *, like: Tensor
-) -> Tensor | None:
-    """What each of a chunk's queries may see of its ancestors' keys and its own.
-
-    Query i stands at position `num_before + i` and sees the keys up to itself; with a window of W it sees the
-    last W of them (itself included), as transformers counts a window.
-    """
-    is_windowed = window is not None and num_before + num_queries > window
-    if num_before == 0 and sees_itself and not is_windowed:
-        return None
-    query = torch.arange(num_queries, device=like.device)[:, None] + num_before
-    key = torch.arange(num_before + num_queries if sees_itself else num_before, device=like.device)[None, :]
-    visible = key <= query
-    if is_windowed and window is not None:
-        visible &= key > query - window
-    return torch.zeros(visible.shape, dtype=like.dtype, device=like.device).masked_fill_(~visible, float("-inf"))
+    for span in frame.spans:
+        seen.store(span)
+    output = query.new_zeros(1, query.shape[2], query.shape[1], seen.value_dim)
+    for place, (row, span) in enumerate(frame.reads):
+        key, value = seen.seen_by(span)
+        num_seen = min(span.num_before + row - span.start + 1, key.shape[2])
+        first = 0 if window is None else max(0, span.num_before + row - span.start + 1 - window)
+        attended = F.scaled_dot_product_attention(
+            query[:, :, place : place + 1], key[:, :, first:num_seen], value[:, :, first:num_seen], scale=scaling
+        )
+        output[:, place] = attended[:, :, 0]
+    return output
 
 
 def frame_attention(
@@ -102,7 +92,7 @@ def frame_attention(
     dropout: float = 0.0,
     **unknown: Any,
 ) -> tuple[Tensor, None]:
-    """Computes attention for every chunk of a frame.
+    """`attend` as transformers' layers call it.
 
     Args:
         query: (1, heads, N, head_dim), rotary applied.
@@ -110,37 +100,17 @@ def frame_attention(
         attention_mask: Always None: no mask function is registered for our name.
 
     Returns:
-        (1, N, heads, head_dim); zero in the rows that only fill the frame up, and in the last layer's chunks that
-        nobody reads.
+        (1, N, heads, head_dim).
 
     Raises:
         NotImplementedError: If the layer asks for something that is not honoured here.
     """
-    _refuse_unknown(attention_mask, dropout, unknown)
-    layer, num_groups = _layer_of(module), query.shape[1] // key.shape[1]
-    is_last = frame.rows is not None and layer == frame.kept.num_layers - 1
-    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
-    output[:, frame.num_tokens :] = 0
-    for span in frame.spans:
-        if span.store is not None:
-            frame.kept.store(span.store, layer, key[:, :, span.start : span.stop], value[:, :, span.start : span.stop])
-        if not span.is_read and is_last:
-            output[:, span.start : span.stop] = 0
-            continue
-        mask = frame.mask(span, sliding_window, query)
-        attended = F.scaled_dot_product_attention(
-            query[:, :, span.start : span.stop],
-            _gather(key, span, [frame.kept.read(slot, layer, 0) for slot in span.slots], num_groups),
-            _gather(value, span, [frame.kept.read(slot, layer, 1) for slot in span.slots], num_groups),
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=scaling,
-        )
-        output[:, span.start : span.stop] = attended.transpose(1, 2)
-    return output, None
+    refuse_unknown(attention_mask, dropout, unknown)
+    seen = KeyValues(key, value, frame.kept, layer_of(module), query.shape[1])
+    return attend(query, seen, frame, scaling=scaling, window=sliding_window), None
 
 
-def _layer_of(module: nn.Module) -> int:
+def layer_of(module: nn.Module) -> int:
     """The layer's place in the model, under which its keys and values are kept."""
     layer = getattr(module, "layer_idx", None)
     if not isinstance(layer, int):
@@ -148,16 +118,8 @@ def _layer_of(module: nn.Module) -> int:
     return layer
 
 
-def _gather(rows: Tensor, span: ChunkSpan, kept: list[Tensor], num_groups: int) -> Tensor:
-    """Keys or values that a chunk may see, in the order of its pair; (1, heads, keys, head_dim)."""
-    own = ((span.start, span.stop),) if span.sees_itself else ()
-    parts = [*kept, *(rows[:, :, start:stop] for start, stop in (*span.ancestors, *own))]
-    gathered = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    return gathered.repeat_interleave(num_groups, dim=1) if num_groups > 1 else gathered
-
-
-def _refuse_unknown(attention_mask: Tensor | None, dropout: float, unknown: dict[str, Any]) -> None:
-    """Raises if the layer hands over anything that would be ignored."""
+def refuse_unknown(attention_mask: Tensor | None, dropout: float, unknown: dict[str, Any]) -> None:
+    """Raises NotImplementedError if the layer hands over anything that would be ignored."""
     strange = sorted(name for name, given in unknown.items() if given is not None and name not in UNDERSTOOD_KEYWORDS)
     if attention_mask is not None:
         strange.append("attention_mask")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,8 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from service.engine.attention import ChunkSpan, FrameLayout
 from service.engine.prefix_slots import PrefixSlots
+from service.engine.spans import ChunkSpan, FrameLayout
 from service.frame import Frame
 
 FILL_TOKEN = 0
@@ -42,18 +42,20 @@ def to_tensors(
     Args:
         frame_sizes: Admitted row counts, ascending; the last holds any frame.
         kept: Where the chunks of other frames are, and this one's will be.
-        only_read: Leave the rows that nobody reads out of what follows the last attention, if that saves any.
+        only_read: Leave the rows that nobody reads out of the last layer's queries and what follows them.
     """
     num_rows = _filled(frame.num_tokens, frame_sizes)
     num_fill = num_rows - frame.num_tokens
     ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
     ids = ids.to(device)
-    wanted = rows_wanted(frame)
-    layout = FrameLayout(chunk_spans(frame, kept, wanted), frame.num_tokens, kept)
-    if not only_read or _filled(len(wanted), frame_sizes) >= num_rows:
+    spans = chunk_spans(frame, kept)
+    layout = FrameLayout(spans, frame.num_tokens, kept)
+    if not only_read:
         return FrameTensors(ids[:1], ids[1:], layout, None)
+    wanted = rows_wanted(frame)
+    layout.reads = tuple((row, spans[bisect_right(frame.chunk_bounds, row) - 1]) for row in wanted)
     fill = [0] * (_filled(len(wanted), frame_sizes) - len(wanted))
-    layout.rows = torch.tensor([*wanted, *fill], device=device)
+    layout.rows = torch.tensor([*wanted, *fill], device=device, dtype=torch.int64)
     return FrameTensors(ids[:1], ids[1:], layout, layout.rows[: len(wanted)])
 
 
@@ -71,8 +73,8 @@ def rows_wanted(frame: Frame) -> list[int]:
     return sorted(rows)
 
 
-def chunk_spans(frame: Frame, kept: PrefixSlots, wanted: Sequence[int]) -> tuple[ChunkSpan, ...]:
-    """The frame's chunks with what they continue, root first; `wanted` are the rows that are read, ascending."""
+def chunk_spans(frame: Frame, kept: PrefixSlots) -> tuple[ChunkSpan, ...]:
+    """The frame's chunks with what they continue, root first."""
     stores = {store.chunk: store.slot for store in frame.stores}
     spans: list[ChunkSpan] = []
     for index, ((start, stop), parent) in enumerate(zip(pairwise(frame.chunk_bounds), frame.parents, strict=True)):

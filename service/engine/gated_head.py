@@ -1,7 +1,8 @@
 """A head of several objectives that are weighed by a gate.
 
 ArmoRM, QRM and their like: `score = sum(gate(prompt) * (objectives(last) @ transform))`, the gate read at a place in
-the prompt. LDL-Reward: the gate is read where the score is, and an objective is the expectation of a distribution.
+the prompt. LDL-Reward: the gate is read where the score is, and an objective is the expectation of a distribution;
+URM: the same, and of a normal distribution's two parameters the mean counts.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class GatedHead:
         output: From the weighed sum, (1, 1), to the score.
         has_gate_row: Whether the gate has a row of its own, the second.
         has_bins: Whether an objective's outputs are the logits of a distribution over points evenly from 0 to 1.
+        has_spreads: Whether an objective's outputs are a mean, which counts, and a spread, which does not.
     """
 
     layers: tuple[HeadLayer, ...]
@@ -60,6 +62,7 @@ class GatedHead:
     output: Output
     has_gate_row: bool = True
     has_bins: bool = False
+    has_spreads: bool = False
 
     @property
     def description(self) -> str:
@@ -82,6 +85,8 @@ class GatedHead:
 
     def _objectives(self, hidden_1H: Tensor) -> Tensor:
         values = run_layers(self.layers, hidden_1H).reshape(1, len(self.objectives), -1)
+        if self.has_spreads:
+            return values[:, :, 0]
         if not self.has_bins:
             return values.mean(dim=2)
         points = torch.linspace(0, 1, values.shape[2], device=values.device)

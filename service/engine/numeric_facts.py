@@ -11,7 +11,13 @@ import transformers
 
 
 def numeric_mode(
-    dtype: torch.dtype, device: torch.device, *, num_threads: int, attention: str, frame_sizes: Sequence[int]
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    num_threads: int,
+    attention: str,
+    linear: str,
+    frame_sizes: Sequence[int],
 ) -> dict[str, str]:
     """The engine's numeric mode as flat text pairs, hashed into every fingerprint."""
     mode = {
@@ -20,6 +26,7 @@ def numeric_mode(
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "attention": attention,
+        "linear": linear,
         "frame_sizes": ",".join(map(str, frame_sizes)),
     }
     if device.type == "cpu":

@@ -47,6 +47,7 @@ class PlainEngine:
                 self._dtype,
                 self._device,
                 num_threads=self._num_threads,
+                linear="torch",
                 attention=f"plain, {self._backbone.config._attn_implementation}",  # type: ignore[union-attr]
                 frame_sizes=(),
             ),

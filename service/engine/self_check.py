@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention
 from service.errors import EngineFailure
 from service.frame import Frame
 
@@ -25,23 +25,36 @@ CHECKED_LENGTHS = (1, 7, 130)
 """Lengths of the random sequences; a window shorter than the longest pair adds one that passes it."""
 
 
-def compare_with_plain_forward(
-    backbone: nn.Module, hidden_of: Callable[[Frame, Sequence[int]], Tensor], max_tokens: int, ladder: Sequence[int]
+@dataclass(frozen=True, slots=True)
+class PlainForward:
+    """A random sequence and its hidden states (T, H) by transformers' own forward."""
+
+    ids: tuple[int, ...]
+    hidden_TH: Tensor
+
+
+def plain_forwards(backbone: nn.Module, max_tokens: int) -> list[PlainForward]:
+    """Runs random sequences through a backbone as it was loaded, before any of it is replaced."""
+    rng = random.Random(0)
+    vocab_size = int(backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    sequences = [tuple(rng.randrange(vocab_size) for _ in range(length)) for length in _lengths(backbone, max_tokens)]
+    return [PlainForward(ids, _plain_hidden(backbone, ids)) for ids in sequences]
+
+
+def compare(
+    plain: Sequence[PlainForward], hidden_of: Callable[[Frame, Sequence[int]], Tensor], ladder: Sequence[int]
 ) -> None:
-    """Raises if the packed attention and transformers' own disagree on this model.
+    """Raises if the packed path and transformers' own disagree on a sequence.
 
     Raises:
         EngineFailure: With the length and the size of the difference.
     """
-    rng = random.Random(0)
-    vocab_size = int(backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    bound = RELATIVE_BOUNDS[next(backbone.parameters()).dtype]
-    for length in _lengths(backbone, max_tokens):
-        ids = [rng.randrange(vocab_size) for _ in range(length)]
+    for given in plain:
+        length, expected = len(given.ids), given.hidden_TH.float()
         sizes = ladder if length <= ladder[-1] else (length,)
-        packed = hidden_of(_chain(ids, num_chunks=3), sizes)[:length].float()
-        plain = _plain_hidden(backbone, ids).float()
-        worst = float((packed - plain).abs().max() / plain.abs().max())
+        packed = hidden_of(_chain(given.ids, num_chunks=3), sizes)[:length].float()
+        worst = float((packed - expected).abs().max() / expected.abs().max())
+        bound = RELATIVE_BOUNDS[given.hidden_TH.dtype]
         if not worst <= bound:
             raise EngineFailure(
                 f"packed attention differs from the model's plain forward by {worst:.1e} of the largest hidden "
@@ -57,14 +70,10 @@ def _lengths(backbone: nn.Module, max_tokens: int) -> Iterator[int]:
 
 
 def _plain_hidden(backbone: nn.Module, ids: Sequence[int]) -> Tensor:
-    """Hidden states (T, H) of one sequence by transformers' own SDPA path."""
+    """Hidden states (T, H) of one sequence."""
     device = next(backbone.parameters()).device
-    attention.use(backbone, "sdpa")
-    try:
-        output = backbone(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
-    finally:
-        attention.use(backbone, attention.ATTENTION_NAME)
-    hidden: Tensor = output.last_hidden_state[0]
+    output = backbone(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
+    hidden: Tensor = output.last_hidden_state[0].clone()
     return hidden
 
 

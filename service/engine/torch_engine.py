@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention, last_layer, self_check
+from service.engine import attention, decoder_layer, self_check
 from service.engine.failures import engine_errors
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.frames import to_tensors
@@ -21,7 +21,6 @@ from service.engine.memory import longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
-from service.engine.rotary import install_table
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -55,6 +54,7 @@ class TorchEngine:
         self._ladder = frame_ladder(options.max_frame_tokens, self._num_threads)
         self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
         self._frame_sizes = self._ladder[-1:]
+        self._linear: str | None = None
         self._leaves_out_rows = False
 
     def info(self) -> EngineInfo:
@@ -72,13 +72,14 @@ class TorchEngine:
         """Installs the packed attention, compares it with the plain forward, and admits frame sizes."""
         if self._device.type == "cpu":
             torch.set_num_threads(self._num_threads)
-        install_table(self._backbone, self._options.max_tokens + 1)
-        attention.install(self._backbone)
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
         progress("comparing packed attention with the model's plain forward")
         with torch.inference_mode():
-            self._leaves_out_rows = last_layer.install(self._backbone)
-            self_check.compare_with_plain_forward(self._backbone, self._hidden, self._options.max_tokens, self._ladder)
+            plain = self_check.plain_forwards(self._backbone, self._options.max_tokens)
+            attention.install(self._backbone)
+            self._linear = decoder_layer.install(self._backbone, self._options.max_tokens + 1)
+            self._leaves_out_rows = self._linear is not None
+            self_check.compare(plain, self._hidden, self._ladder)
             self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
         self._touch_memory(vocab_size, progress)
 
@@ -142,5 +143,6 @@ class TorchEngine:
             self._device,
             num_threads=self._num_threads,
             attention=attention.ATTENTION_NAME,
+            linear=self._linear or "torch",
             frame_sizes=self._frame_sizes,
         )

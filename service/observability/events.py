@@ -15,6 +15,9 @@ from service.types import ModelId, Timings
 SCORED = "score"
 """The outcome of a pair that got a score; every other outcome is an error code."""
 
+FRAME_OK = "ok"
+"""The outcome of a frame that gave its pairs' rewards."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestFinished:
@@ -81,6 +84,7 @@ class FrameRun:
         num_tokens: Real tokens and probes put through the model.
         num_rows: Rows the frame was filled up to; the difference to `num_tokens` is padding.
         duration_s: Wall time of the forward pass.
+        outcome: `FRAME_OK`, `prefix_lost` (its pairs go again in another frame) or an error code.
     """
 
     model: ModelId
@@ -88,6 +92,7 @@ class FrameRun:
     num_tokens: int
     num_rows: int
     duration_s: float
+    outcome: str = FRAME_OK
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from service.observability.events import (
+    FRAME_OK,
     SCORED,
     Event,
     FrameRun,
@@ -79,7 +80,9 @@ class PrometheusObserver:
             self._compute_s.labels(event.model).observe(event.timings.compute_s)
 
     def _count_frame(self, event: FrameRun) -> None:
-        self._frames.labels(event.model).inc()
+        self._frames.labels(event.model, event.outcome).inc()
+        if event.outcome != FRAME_OK:
+            return
         self._frame_s.labels(event.model).observe(event.duration_s)
         self._frame_pairs.labels(event.model).inc(event.num_pairs)
         self._tokens.labels(event.model, "padding").inc(max(0, event.num_rows - event.num_tokens))
@@ -104,7 +107,9 @@ class PrometheusObserver:
         self._scores = self._histogram("score", "Raw scores.", SCORE_BUCKETS, "model")
 
     def _create_frame_metrics(self) -> None:
-        self._frames = self._counter("frames", "Forward passes.", "model")
+        self._frames = self._counter(
+            "frames", "Forward passes by outcome: ok, prefix_lost or error code.", "model", "outcome"
+        )
         self._frame_pairs = self._counter("frame_pairs", "Pairs answered by frames.", "model")
         self._frame_s = self._seconds("frame_seconds", "Wall seconds of a forward pass.")
         self._frame_fill = self._histogram(

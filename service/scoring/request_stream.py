@@ -102,7 +102,7 @@ class RequestStream:
             began_s = self._clock()
             encoded: Sequence[EncodedPair | RewardServiceError]
             try:
-                encoded = await self._pool.encode_many(part, truncation)
+                encoded = await self._pool.encode_many(part, truncation, self._ticket.priority)
             except Exception as error:  # the edge of the tokenizer: whatever it is, nobody may be left without a reply
                 encoded = [EngineFailure(f"the tokenizer failed: {type(error).__name__}: {error}")] * len(part)
             took_s = self._clock() - began_s

@@ -60,17 +60,29 @@ def check_text(text: str, what: str) -> None:
         ) from None
 
 
-def check_given_ids(pair: TokenIds, vocab_size: int) -> None:
+def check_given_ids(pair: TokenIds, vocab_size: int, *, says_where: bool = False) -> None:
     """Refuses token ids that the model does not have.
+
+    Args:
+        pair: The ids.
+        vocab_size: How many ids the model has.
+        says_where: Whether the ids must say where the response begins. A list that came as one does not: its last
+            id alone stands for the response, where that changes no score.
 
     Raises:
         EmptyPrompt: If there are no prompt ids.
+        BadConversation: If the ids do not say where the response begins, and must.
         BadToken: Naming the first id outside `[0, vocab_size)` and its position in its list.
     """
     if not pair.prompt_ids:
         raise EmptyPrompt("prompt_ids is empty; give at least one id")
     check_ids(pair.prompt_ids, vocab_size, "prompt_ids")
     check_ids(pair.response_ids, vocab_size, "response_ids")
+    if says_where and len(pair.response_ids) < 2:
+        raise BadConversation(
+            "this model reads the steps of the response alone, and the ids do not say where it begins; "
+            "allowed: messages, or prompt_ids and response_ids of two and more"
+        )
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:

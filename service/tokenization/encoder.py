@@ -105,7 +105,7 @@ class PairEncoder:
     def _draft(self, pair: PairInput, prompts: PromptCache) -> Rendering | TokenIds:
         match pair:
             case TokenIds():
-                check_given_ids(pair, self._rules.vocab_size)
+                check_given_ids(pair, self._rules.vocab_size, says_where=self._rules.readout.in_response)
                 return pair
             case RenderedText():
                 return self._renderer.take_rendered(pair.text, self._rules.bos_text, writes_bos=self._facts.writes_bos)
@@ -158,7 +158,7 @@ class PairEncoder:
         kept = truncate(sections, truncation, self._room(sections.ids), rules.truncation_side)
         num_truncated = len(sections.ids) - len(kept.ids)
         kept = replace(kept, ids=with_appended_id(kept.ids, rules.readout))
-        reads, probe = read_positions(kept.ids, rules.readout)
+        reads, probe = read_positions(kept.ids, rules.readout, kept.prompt_tokens)
         return EncodedPair(
             ids=kept.ids,
             cuts=self._cuts(kept.ids),

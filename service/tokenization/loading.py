@@ -58,7 +58,9 @@ def load_encoder(
         always_disguise=tokenizer.needs_disguise,
         removed_text=tokenizer.bos_text if rules.bos is BosPolicy.STRIP else None,
         max_user_turns=template.max_user_turns,
-        steps=StepMarks(template.step_mark, template.step_separator) if template.step_mark else None,
+        steps=StepMarks(template.step_mark, template.step_separator, template.piecewise)
+        if template.step_mark
+        else None,
     )
     bound = learn_bound(renderer, tokenizer.control.names, tokenizer.normalizers)
     return PairEncoder(renderer, tokenizer, rules, _facts(renderer, tokenizer, template.cut_after), bound)

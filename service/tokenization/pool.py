@@ -1,77 +1,129 @@
 """`TokenizerPool`: encodes many pairs on worker threads while the event loop stays free.
 
 A request is cut into slices that keep the responses to one prompt together (its prompt is rendered once), and
-keeps at most one slice for each thread in line, so that a small request never waits for all of a big one.
-Knows nothing of what encoding does.
+keeps at most one slice for each thread in line, so that a small request never waits for all of a big one. A free thread
+takes interactive slices before bulk ones (`slice_line`). Knows nothing of what encoding does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from service.errors import InvalidInput
-from service.types import Conversation, EncodedPair, PairInput, RenderedText, TokenIds, Truncation
+from service.tokenization.slice_line import SliceLine
+from service.types import Conversation, EncodedPair, PairInput, Priority, RenderedText, TokenIds, Truncation
 
-SLICE_CHARS = 64 * 1024
-"""About 20 ms of one thread: long against handing it over, short for whoever waits behind it."""
+SLICE_CHARS = 16 * 1024
+"""About 5 ms of one thread: long against handing it over, short for whoever waits until a thread is free."""
+
+Encoded: TypeAlias = "list[EncodedPair | InvalidInput]"
 
 
 class Encodes(Protocol):
     """What the pool needs of a `PairEncoder`."""
 
-    def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
+    def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> Encoded:
         """Encodes each pair or says why not; called from several threads at once."""
 
     def upper_bound_tokens(self, pair: PairInput) -> int:
         """The most tokens that the pair can have; cheap."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Slice:
+    """Pairs for one thread, and who waits for them."""
+
+    pairs: Sequence[PairInput]
+    truncation: Truncation
+    future: asyncio.Future[Encoded]
+
+
 class TokenizerPool:
     """Worker threads around one encoder; `close` it after the last call has returned."""
 
-    def __init__(self, encoder: Encodes, num_threads: int) -> None:
+    def __init__(self, encoder: Encodes, num_threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts no thread yet.
 
         Args:
             encoder: Thread-safe.
             num_threads: The most threads to use, at least 1.
+            clock: Any monotonic clock in seconds.
         """
         self._encoder = encoder
         self._num_threads = num_threads
+        self._clock = clock
         self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="tokenizer")
+        self._line: SliceLine[_Slice] = SliceLine()
+        self._num_running = 0
 
     def upper_bound_tokens(self, pair: PairInput) -> int:
         """The encoder's, at once and on the caller's thread."""
         return self._encoder.upper_bound_tokens(pair)
 
-    async def encode_many(self, pairs: Sequence[PairInput], truncation: Truncation) -> list[EncodedPair | InvalidInput]:
+    async def encode_many(
+        self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority = Priority.INTERACTIVE
+    ) -> Encoded:
         """Encodes pairs, replies in the order given; a cancelled call starts no further slice."""
         slices = slice_pairs(pairs, SLICE_CHARS)
         replies: dict[int, EncodedPair | InvalidInput] = {}
         remaining = iter(slices)
-        num_workers = min(self._num_threads, len(slices))
-        await asyncio.gather(*(self._encode_slices(pairs, truncation, remaining, replies) for _ in range(num_workers)))
+
+        async def encode_some() -> None:
+            for indices in remaining:
+                encoded = await self._encode([pairs[index] for index in indices], truncation, priority)
+                replies.update(zip(indices, encoded, strict=True))
+
+        await asyncio.gather(*(encode_some() for _ in range(min(self._num_threads, len(slices)))))
         return [replies[index] for index in range(len(pairs))]
 
     def close(self) -> None:
         """Ends the threads once what they are at is done; what waits is dropped."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        while (waiting := self._line.take(self._clock())) is not None:
+            waiting.future.cancel()
+        self._executor.shutdown(wait=True)
 
-    async def _encode_slices(
-        self,
-        pairs: Sequence[PairInput],
-        truncation: Truncation,
-        remaining: Iterator[list[int]],
-        replies: dict[int, EncodedPair | InvalidInput],
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        for indices in remaining:
-            chosen = [pairs[index] for index in indices]
-            encoded = await loop.run_in_executor(self._executor, self._encoder.encode_many, chosen, truncation)
-            replies.update(zip(indices, encoded, strict=True))
+    async def _encode(self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority) -> Encoded:
+        """Encodes one slice when its turn has come."""
+        waiting = _Slice(pairs, truncation, asyncio.get_running_loop().create_future())
+        self._line.enqueue(waiting, priority, self._clock())
+        self._begin()
+        return await waiting.future
+
+    def _begin(self) -> None:
+        """Gives every free thread a slice: the executor's own line, which knows no classes, stays empty."""
+        while self._num_running < self._num_threads and (taken := self._line.take(self._clock())) is not None:
+            if taken.future.done():  # its caller has been cancelled
+                continue
+            self._num_running += 1
+            work = self._executor.submit(self._encoder.encode_many, taken.pairs, taken.truncation)
+            work.add_done_callback(self._telling(taken))
+
+    def _telling(self, taken: _Slice) -> Callable[[Future[Encoded]], None]:
+        """What a thread calls when it has done a slice."""
+        loop = taken.future.get_loop()
+
+        def tell(work: Future[Encoded]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._finish, taken, work)
+
+        return tell
+
+    def _finish(self, taken: _Slice, work: Future[Encoded]) -> None:
+        self._num_running -= 1
+        if not taken.future.done():
+            error = work.exception()
+            if error is None:
+                taken.future.set_result(work.result())
+            else:
+                taken.future.set_exception(error)
+        # Not at once: the caller, woken by now, may first put its next slice in line.
+        taken.future.get_loop().call_soon(self._begin)
 
 
 def slice_pairs(pairs: Sequence[PairInput], slice_chars: int) -> list[list[int]]:

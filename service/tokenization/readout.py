@@ -13,7 +13,7 @@ from service.errors import BadConversation, SettingsError
 from service.types import Probe
 
 
-def read_positions(ids: Sequence[int], readout: Readout) -> tuple[tuple[int, ...], Probe | None]:
+def read_positions(ids: Sequence[int], readout: Readout, response_at: int = 0) -> tuple[tuple[int, ...], Probe | None]:
     """Finds the positions that the head reads, and the probe where there is one.
 
     Worked examples with `token_id` 0 and `slot` 8:
@@ -35,6 +35,7 @@ def read_positions(ids: Sequence[int], readout: Readout) -> tuple[tuple[int, ...
     Args:
         ids: The T token ids of the pair, at least one.
         readout: The manifest's, already admitted by `check_readout`.
+        response_at: Where the response begins; looked at only where the readout says `in_response`.
 
     Returns:
         Positions in `ids`, where `len(ids)` stands for the probe, the gate's last; and the probe or None.
@@ -45,7 +46,7 @@ def read_positions(ids: Sequence[int], readout: Readout) -> tuple[tuple[int, ...
     if readout.kind is ReadoutKind.FIXED_SLOT:
         reads, probe = _fixed_slot(ids, readout)
     else:
-        reads, probe = _reads(ids, readout), None
+        reads, probe = _reads(ids, readout, response_at), None
     return (*reads, *_gate_position(ids, readout.gate_marker)), probe
 
 
@@ -56,14 +57,14 @@ def with_appended_id(ids: tuple[int, ...], readout: Readout) -> tuple[int, ...]:
     return (*ids, readout.token_id)
 
 
-def _reads(ids: Sequence[int], readout: Readout) -> tuple[int, ...]:
+def _reads(ids: Sequence[int], readout: Readout, response_at: int) -> tuple[int, ...]:
     match readout.kind:
         case ReadoutKind.RIGHTMOST_NOT_ID:
             return (_rightmost_not(ids, readout.token_id),)
         case ReadoutKind.BEFORE_FIRST_ID:
             return (_before_first(ids, readout.token_id),)
         case ReadoutKind.EVERY_ID:
-            return _occurrences(ids, readout.token_id)
+            return _occurrences(ids, readout.token_id, response_at if readout.in_response else 0)
         case ReadoutKind.LAST_OF_ID:
             return _occurrences(ids, readout.token_id)[-1:]
         case ReadoutKind.FIRST_TOKEN:
@@ -72,10 +73,12 @@ def _reads(ids: Sequence[int], readout: Readout) -> tuple[int, ...]:
             return (len(ids) - 1,)
 
 
-def _occurrences(ids: Sequence[int], token_id: int | None) -> tuple[int, ...]:
-    found = tuple(position for position, token in enumerate(ids) if token == token_id)
+def _occurrences(ids: Sequence[int], token_id: int | None, start: int = 0) -> tuple[int, ...]:
+    found = tuple(position for position in range(start, len(ids)) if ids[position] == token_id)
     if not found:
-        raise BadConversation(f"the pair holds no token {token_id}, and this model reads its values there")
+        raise BadConversation(
+            f"the {'response' if start else 'pair'} holds no token {token_id}, and this model reads its values there"
+        )
     return found
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Protocol
 
-from service.errors import EmptyPrompt, InvalidInput
+from service.errors import BadConversation, EmptyPrompt, InvalidInput
 from service.tokenization.checks import check_prompt, check_text
 from service.tokenization.escaping import ControlText
 from service.types import Message
@@ -25,20 +26,40 @@ class UserSpecials(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepMarks:
-    """What is written behind each step of a process model's response, and what stands between steps."""
+    """What is written behind each step of a process model's response, and what stands between steps.
+
+    Attributes:
+        is_piecewise: Whether the prompt, each step and each mark are tokenized by themselves.
+    """
 
     mark: str
     separator: str
+    is_piecewise: bool = False
 
     def put(self, response: str) -> str:
         """The response with its steps marked; one that holds the mark already stays as it is.
 
         >>> StepMarks("<step>", "\\n").put("One.\\nTwo.")
         'One.<step>Two.<step>'
+        >>> StepMarks("\\n", "\\n").put("One.\\nTwo.")
+        'One.\\nTwo.\\n'
         """
+        if self.mark == self.separator:
+            return response + self.mark
         if self.mark in response:
             return response
         return self.mark.join(response.split(self.separator)) + self.mark
+
+    def breaks(self, marked: str, start: int) -> tuple[int, ...]:
+        """Where a text is cut before it is tokenized, if the marked response begins at `start` of it.
+
+        >>> StepMarks("|", "|", is_piecewise=True).breaks("ab|c|", start=3)
+        (3, 5, 6, 7, 8)
+        """
+        places = [start]
+        for step in marked.split(self.mark)[:-1]:
+            places += [places[-1] + len(step), places[-1] + len(step) + len(self.mark)]
+        return tuple(places)
 
 
 class Renders(Protocol):
@@ -57,12 +78,19 @@ class Rendering:
         shown: The same for people: no private names.
         response_at: The character of `text` where the response begins; None if only the ids can tell.
         is_disguised: Whether control tokens are written by their private names.
+        breaks: Characters of `text`, in order, before which it is cut; what lies between is tokenized by itself.
     """
 
     text: str
     shown: str
     response_at: int | None
     is_disguised: bool = False
+    breaks: tuple[int, ...] = ()
+
+    @property
+    def pieces(self) -> list[str]:
+        """The parts of `text` that are each tokenized by themselves; some may be empty."""
+        return [self.text[start:stop] for start, stop in pairwise((0, *self.breaks, len(self.text)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +161,7 @@ class Renderer:
 
         Raises:
             BadText: If the response holds a lone surrogate.
-            BadConversation: If the template refuses the conversation.
+            BadConversation: If the template refuses the conversation, or changes a response that it must not.
         """
         check_text(response, "the response")
         escaped = self._mark(response)
@@ -143,7 +171,14 @@ class Renderer:
         if prompt.is_marked or escaped != response or self._always_disguise:
             disguise = self._control.disguise
             return Rendering(disguise(whole), self._control.show(whole), len(disguise(whole[:response_at])), True)
-        return Rendering(whole, whole, response_at)
+        return Rendering(whole, whole, response_at, breaks=self._breaks(whole, marked, response_at))
+
+    def _breaks(self, whole: str, marked: str, response_at: int) -> tuple[int, ...]:
+        if self._steps is None or not self._steps.is_piecewise:
+            return ()
+        if not whole.startswith(marked, response_at):
+            raise BadConversation("the chat template changes the response, whose steps are tokenized one by one")
+        return self._steps.breaks(marked, response_at)
 
     def take_rendered(self, text: str, bos_text: str | None, *, writes_bos: bool) -> Rendering:
         """Takes a conversation that is rendered already; control strings in it are control tokens.
@@ -154,8 +189,14 @@ class Renderer:
         Raises:
             BadText: If it holds a lone surrogate.
             EmptyPrompt: If it holds nothing.
+            BadConversation: If it would have to be tokenized piece by piece.
         """
         check_text(text, "the text")
+        if self._steps is not None and self._steps.is_piecewise:
+            raise BadConversation(
+                "this model's steps are tokenized one by one, and rendered text does not say where they are; "
+                "allowed: messages, or ids of prompt and response"
+            )
         if bos_text:
             text = self._without_removed(bos_text * writes_bos + _without_leading(text, bos_text))
         if not text.removeprefix(bos_text or "").strip():

@@ -44,6 +44,22 @@ def tokenize_renderings(tokenizer: Tokenizes, renderings: Sequence[Rendering]) -
     for disguised in (False, True):
         chosen = [index for index, rendering in enumerate(renderings) if rendering.is_disguised == disguised]
         if chosen:
-            tokenized = tokenizer.tokenize([renderings[index].text for index in chosen], disguised=disguised)
-            results.update(zip(chosen, tokenized, strict=True))
+            texts = [piece for index in chosen for piece in renderings[index].pieces]
+            tokenized = iter(tokenizer.tokenize(texts, disguised=disguised))
+            for index in chosen:
+                results[index] = _joined([(next(tokenized), piece) for piece in renderings[index].pieces])
     return [results[index] for index in range(len(renderings))]
+
+
+def _joined(pieces: Sequence[tuple[TokenizedText, str]]) -> TokenizedText:
+    """The tokens of pieces of one text, side by side, their characters counted from the whole text's beginning."""
+    if len(pieces) == 1:
+        return pieces[0][0]
+    ids: list[int] = []
+    spans: list[tuple[int, int]] = []
+    offset = 0
+    for tokens, piece in pieces:
+        ids += tokens.ids
+        spans += [(start + offset, end + offset) for start, end in tokens.spans]
+        offset += len(piece)
+    return TokenizedText(tuple(ids), spans)

@@ -23,7 +23,7 @@ EXPECTED = {
     "BadText": (422, "bad_text", False),
     "BadToken": (422, "bad_token", False),
     "TooLong": (422, "too_long", False),
-    "NonFinite": (500, "non_finite", False),
+    "NonFinite": (422, "non_finite", False),
     "OutOfMemory": (503, "out_of_memory", True),
     "DeadlineExceeded": (504, "deadline", True),
     "Cancelled": (503, "cancelled", True),
@@ -126,3 +126,8 @@ async def test_a_dialect_gives_errors_its_own_shape_wherever_they_arise() -> Non
     assert [list(reply.json()) for reply in (no_key, too_large, wrong_method)] == [["detail"]] * 3
     assert (chosen.status_code, list(chosen.json())) == (422, ["error"])
     assert (native.status_code, list(native.json())) == (400, ["error"])
+
+
+def test_what_trying_again_cannot_mend_is_no_5xx_that_clients_try_again() -> None:
+    """`settings` ends a start and is never a reply; `internal` is not an error of ours."""
+    assert {kind.code for kind in all_errors() if kind.status_hint >= 500 and not kind.retryable} == {"settings"}

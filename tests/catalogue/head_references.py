@@ -211,6 +211,7 @@ REFERENCES = (
     *(
         Reference(
             entries=("ldl-reward-gemma-2-27b-v0.1",),
+            is_slow=True,
             write=write_ldl(is_softmax),
             write_tokenizer=toys.gemma,
             ids=_gemma_ids,
@@ -223,6 +224,7 @@ REFERENCES = (
     ),
     Reference(
         entries=("armorm-llama3-8b-v0.1",),
+        is_slow=True,
         write=write_armorm,
         write_tokenizer=toys.llama3,
         ids=lambda toy, turns: _cut_right(_llama3_once(toy, turns), 4096),
@@ -264,6 +266,7 @@ REFERENCES = (
     ),
     Reference(
         entries=("reward-model-deberta-v3-large-v2",),
+        is_slow=True,
         write=write_deberta,
         write_tokenizer=toys.deberta,
         ids=_deberta_ids,

@@ -270,6 +270,7 @@ def _internlm2_tokenizer(folder: Path) -> None:
 REFERENCES = (
     Reference(
         entries=("athene-rm-8b", "athene-rm-70b"),
+        is_slow=True,
         write=write_athene,
         write_tokenizer=toys.llama3,
         ids=_athene_ids,

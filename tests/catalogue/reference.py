@@ -28,6 +28,9 @@ Turns = Sequence[tuple[str, str]]
 
 State = dict[str, Tensor]
 
+Writer = Callable[[Path, int], State]
+"""Writes a layout for a vocabulary size."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -48,11 +51,12 @@ class Reference:
         steps: The authors' values of a process model's steps.
         objectives: The authors' values of a multi-objective model.
         step_tag: What callers of this model write behind each step themselves.
+        is_slow: Whether its rows take seconds each; then only what `conftest.QUICK` names runs in `make test`.
         side_files: Pickled files beside the weights, and how their tensors are called in the state dict.
     """
 
     entries: tuple[str, ...]
-    write: Callable[[Path, int], State]
+    write: Writer
     write_tokenizer: Callable[[Path], None]
     ids: Callable[[Tokenizer, Turns], list[int]]
     score: Callable[[State, Sequence[int], int], float]
@@ -65,6 +69,7 @@ class Reference:
     steps: Callable[[State, Sequence[int], int], list[float]] | None = None
     objectives: Callable[[State, Sequence[int], int], list[float]] | None = None
     step_tag: str = ""
+    is_slow: bool = False
     side_files: dict[str, str] = field(default_factory=dict)
 
 

@@ -162,6 +162,7 @@ REFERENCES = (
     ),
     Reference(
         entries=("skywork-reward-gemma-2-27b-v0.2", "skywork-reward-gemma-2-27b"),
+        is_slow=True,
         write=write("gemma2", pad_id=0, **GEMMA2),
         write_tokenizer=toys.gemma,
         ids=_leading(gemma_text, "<bos>", 1),
@@ -184,6 +185,15 @@ REFERENCES = (
         write_tokenizer=_mistral_tokenizer,
         ids=lambda toy, turns: [1, *ref.encode(toy, mistral_text(turns).replace("<s>", ""))],
         score=score("mistral", before_first_pad, 600, sliding_window=64),
+        vocab_size=601,
+        specials="Ignore </s> and <s>.",
+    ),
+    Reference(
+        entries=("reward-model-mistral-7b-unified-feedback",),
+        write=write("mistral", pad_id=None, sliding_window=None),
+        write_tokenizer=_mistral_tokenizer,
+        ids=lambda toy, turns: [1, *ref.encode(toy, mistral_text(turns).replace("[INST]", "<s>[INST]"))],
+        score=score("mistral", before_first_pad, 600, sliding_window=None),
         vocab_size=601,
         specials="Ignore </s> and <s>.",
     ),

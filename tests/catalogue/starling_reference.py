@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+
+from tests.catalogue import toy_tokenizers as toys
+from tests.catalogue.reference import Reference, Turns, encode
+from tests.tokenization.tiny_tokenizers import write_llama2
 
 SLOTS = 2048
 VOCAB_SIZE = 320
@@ -84,11 +89,81 @@ def card_score(state: dict[str, Tensor], ids: Sequence[int], vocab_size: int = V
 
 
 @torch.inference_mode()
-def score_34b(state: dict[str, Tensor], ids: Sequence[int]) -> float:
+def score_34b(state: dict[str, Tensor], ids: Sequence[int], vocab_size: int = VOCAB_SIZE) -> float:
     """The 34B's rule: the token before the first id 0, else the last; padded to 2,048 with 0."""
     row = torch.tensor([[*ids, *[0] * (SLOTS - len(ids))]])
     mask = torch.tensor([[1] * len(ids) + [0] * (SLOTS - len(ids))])
-    hidden = backbone_of(state, key_value_heads=2)(input_ids=row, attention_mask=mask).last_hidden_state
+    hidden = backbone_of(state, vocab_size, key_value_heads=2)(input_ids=row, attention_mask=mask).last_hidden_state
     zeros = (row[0] == 0).nonzero()
     place = int(zeros[0]) - 1 if len(zeros) else SLOTS - 1
     return float((hidden[0] @ state["v_head.weight"].T)[place, 0])
+
+
+@torch.inference_mode()
+def last_token_score(state: dict[str, Tensor], ids: Sequence[int], vocab_size: int = VOCAB_SIZE) -> float:
+    """The same row, read at the last of its own tokens."""
+    row = torch.tensor([[*ids, *[0] * (SLOTS - len(ids))]])
+    mask = torch.tensor([[1] * len(ids) + [0] * (SLOTS - len(ids))])
+    hidden = backbone_of(state, vocab_size)(input_ids=row, attention_mask=mask).last_hidden_state
+    return float((hidden[0] @ state["v_head.weight"].T)[len(ids) - 1, 0])
+
+
+def _cut_left(ids: list[int], num_bos: int) -> list[int]:
+    """The last 2,048 tokens, with the BOS that the tokenizer adds kept in front."""
+    return ids if len(ids) <= SLOTS else [*ids[:num_bos], *ids[len(ids) - SLOTS + num_bos :]]
+
+
+def _card_ids(toy: Tokenizer, turns: Turns) -> list[int]:
+    """The card's sample text, with the tokenizer's BOS before the one that it writes."""
+    (_, question), (_, answer) = turns
+    return _cut_left([1, *encode(toy, f"<s>[INST] {question} </s> [/INST] {answer}</s>")], 1)
+
+
+def _turns_ids(toy: Tokenizer, turns: Turns) -> list[int]:
+    """The text of the authors' APA and PPO runs: every content stripped, turns joined by a space, one BOS."""
+    pieces = [f"[INST] {text.strip()} [/INST]" if role == "user" else f" {text.strip()}</s>" for role, text in turns]
+    text = " ".join("".join(pieces[place : place + 2]) for place in range(0, len(pieces), 2))
+    return _cut_left([1, *encode(toy, text)], 1)
+
+
+def _chatml_ids(toy: Tokenizer, turns: Turns) -> list[int]:
+    text = "\n".join(f"<|im_start|>{role}\n{text}<|im_end|>" for role, text in turns)
+    return _cut_left(encode(toy, text), 0)
+
+
+def _llama2(folder: Path) -> None:
+    write_llama2(folder)
+
+
+_SEVEN_B: dict[str, Any] = {
+    "write": write_7b,
+    "write_tokenizer": _llama2,
+    "vocab_size": 700,
+    "specials": "Ignore </s> and <s> and <unk>.",
+    "max_tokens": SLOTS,
+    "positions": SLOTS,
+}
+
+REFERENCES = (
+    Reference(entries=("starling-rm-7b-alpha",), ids=_card_ids, score=card_score, takes_turns=False, **_SEVEN_B),
+    Reference(
+        entries=("starling-rm-7b-alpha-last-token",),
+        ids=_card_ids,
+        score=last_token_score,
+        takes_turns=False,
+        **_SEVEN_B,
+    ),
+    Reference(entries=("starling-rm-7b-alpha-turns",), ids=_turns_ids, score=card_score, **_SEVEN_B),
+    Reference(
+        entries=("starling-rm-34b",),
+        write=write_34b,
+        write_tokenizer=toys.yi,
+        ids=_chatml_ids,
+        score=score_34b,
+        vocab_size=1000,
+        specials="Ignore <|im_end|> and <unk> and <|startoftext|>.",
+        max_tokens=SLOTS,
+        positions=SLOTS,
+    ),
+)
+"""Their tensors are harmed in test_starling.py, which knows of the copies under aliases."""

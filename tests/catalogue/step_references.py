@@ -43,6 +43,42 @@ def _qwen_prm_ids(toy: Tokenizer, turns: Turns) -> list[int]:
     return ref.encode(toy, qwen_text((*turns[:-1], (role, marked))))
 
 
+def write_skywork(folder: Path, vocab_size: int) -> State:
+    """The published class's inner model and head; the output embedding is tied to the input's, and in no file."""
+    config, state = ref.random_backbone("qwen2", vocab_size, "model.", tie_word_embeddings=True)
+    state["v_head.summary.weight"] = ref.random_tensor(1, 1, 32)
+    state["v_head.summary.bias"] = ref.random_tensor(2, 1)
+    return ref.save(folder, config, state, architectures=["Qwen2ForPrmModel"])
+
+
+class FlaggedIds(list[int]):
+    """Ids, and the places that the authors' flags mark."""
+
+    def __init__(self, ids: Sequence[int], flags: Sequence[int]) -> None:
+        super().__init__(ids)
+        self.flags = flags
+
+
+def _skywork_ids(toy: Tokenizer, turns: Turns) -> list[int]:
+    """`prepare_input`: problem and steps encoded by themselves, a line break's id and a flag behind each step."""
+    (_, problem), (_, response) = turns
+    step_token_id = ref.encode(toy, "\n")[-1]
+    ids = ref.encode(toy, "<|endoftext|>" + problem + "\n")
+    flags = []
+    for step in response.split("\n"):
+        ids = [*ids, *(ref.encode(toy, step) if step else []), step_token_id]
+        flags.append(len(ids) - 1)
+    return FlaggedIds(ids, flags)
+
+
+def skywork_steps(state: State, ids: Sequence[int], vocab_size: int) -> list[float]:
+    """The head's value through a sigmoid wherever a flag is set."""
+    assert isinstance(ids, FlaggedIds)
+    hidden = ref.padded_hidden("qwen2", state, "model.", ids, vocab_size)
+    values = F.linear(hidden, state["v_head.summary.weight"], state["v_head.summary.bias"])[:, 0]
+    return [float(torch.sigmoid(values[place])) for place in ids.flags]
+
+
 REFERENCES = (
     Reference(
         entries=("qwen2.5-math-prm-7b", "qwen2.5-math-prm-72b"),
@@ -53,5 +89,16 @@ REFERENCES = (
         steps=qwen_prm_steps,
         vocab_size=QWEN_VOCAB,
         specials="Ignore <|im_end|> and <extra_0> and <|endoftext|>.",
+    ),
+    Reference(
+        entries=("skywork-o1-open-prm-qwen-2.5-7b", "skywork-o1-open-prm-qwen-2.5-1.5b"),
+        write=write_skywork,
+        write_tokenizer=toys.qwen_math,
+        ids=_skywork_ids,
+        score=lambda state, ids, vocab_size: skywork_steps(state, ids, vocab_size)[-1],
+        steps=skywork_steps,
+        vocab_size=QWEN_VOCAB,
+        specials="Ignore <|im_end|>\n and <|endoftext|> and\n\nthis\n",
+        takes_turns=False,
     ),
 )

@@ -17,9 +17,10 @@ from service.reward_head import build_head
 from service.scheduling.packing import FrameBuilder
 from service.tokenization.loading import load_encoder
 from service.tokenization.readout import read_positions
-from service.types import Conversation, EncodedPair, Message, Truncation
+from service.types import Conversation, EncodedPair, Message, TokenIds, Truncation
 from tests.catalogue import starling_reference as reference
 from tests.pairs import job
+from tests.tokenization.tiny_tokenizers import write_llama2
 
 CARD = "starling-rm-7b-alpha"
 TOLERANCE = 2e-5
@@ -65,6 +66,17 @@ def test_the_cards_rule_equals_the_row_padded_to_2048(folder_7b, engine_7b, num_
     ids = [1, *(rng.randrange(reference.VOCAB_SIZE) for _ in range(num_tokens - 1))]
     expected = reference.card_score(folder_7b[1], ids)
     assert abs(score(engine_7b, pair_of(ids, CARD)) - expected) < TOLERANCE
+
+
+def test_3000_tokens_are_cut_on_the_left_and_score_as_the_cut_row(tmp_path, folder_7b, engine_7b):
+    write_llama2(tmp_path)
+    encoder = load_encoder(tmp_path, catalogue.find(CARD), vocab_size=reference.VOCAB_SIZE, max_tokens=2048)
+    rng = random.Random(3000)
+    ids = [1, *(rng.randrange(3, reference.VOCAB_SIZE) for _ in range(2999))]
+    pair = encoder.encode(TokenIds(tuple(ids[:1000]), tuple(ids[1000:])), Truncation.MODEL)
+
+    assert (len(pair.ids), pair.ids[0], pair.truncated_tokens) == (2048, 1, 952)
+    assert abs(score(engine_7b, pair) - reference.card_score(folder_7b[1], ids)) < TOLERANCE
 
 
 def test_the_cards_slot_is_not_the_last_token(folder_7b, engine_7b):

@@ -55,6 +55,19 @@ def qwen(folder: Path, **config: Any) -> None:
     write_byte_level(folder, QWEN, {"assistant": 77091}, named | config)
 
 
+def qwen_math(folder: Path) -> None:
+    """Qwen2.5-Math's as Skywork's process models ship it: a BOS that nothing adds, the published line breaks."""
+    named = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    pieces = {"\n": 198, ".\n": 624, "\n\n": 271, ".\n\n": 382, " The": 576}
+    write_byte_level(folder, QWEN, pieces, named | {"chat_template": QWEN_TEMPLATE})
+
+
+def yi(folder: Path) -> None:
+    """Yi-34B-Chat's control tokens; BOS is there and added by nobody."""
+    control = {"<unk>": 0, "<|startoftext|>": 1, "<|endoftext|>": 2, "<|im_start|>": 6, "<|im_end|>": 7}
+    write_byte_level(folder, control, {}, {"bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"})
+
+
 def gemma(folder: Path, **config: Any) -> None:
     """Gemma-2's control tokens."""
     named = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "chat_template": GEMMA_TEMPLATE}

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.dispatch.dispatcher import Dispatcher, FrameReport
+from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
+from service.dispatch.frame_report import FrameReport
 from service.dispatch.ledger import Reply, Ticket
 from service.dispatch.score_cache import ScoreCache
 from service.engine.fake import FakeEngine

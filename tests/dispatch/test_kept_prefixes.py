@@ -57,6 +57,9 @@ async def test_a_frame_that_relied_on_a_failed_one_is_packed_again(gate, error):
             (reply,) = await replies(ticket, 1)
             assert reply.outcome == Reward(fake_score(pair.ids))
 
+        assert [report.outcome for report in counter.reports[:2]] == [error.code, "prefix_lost"]
+        assert {report.outcome for report in counter.reports[2:]} == {"ok"}
+
 
 async def test_a_pair_longer_than_a_frame_is_scored_and_charged_once():
     long = encoded(range(50), range(40), grid=8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +101,20 @@ def test_every_entry_of_the_numeric_mode_is_explained(url: str) -> None:
 def _values(part: str) -> list[Any]:
     """The JSON lines of one call's output, after the line that names its route."""
     return [json.loads(line) for line in part.splitlines()[1:] if line]
+
+
+def test_an_example_that_is_told_to_end_takes_its_server_with_it() -> None:
+    code = (
+        "import time\nfrom examples.demo_server import demo_server\n"
+        "with demo_server(None) as url:\n    print(url, flush=True)\n    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as example:
+        assert example.stdout is not None
+        url = example.stdout.readline().strip()
+        assert httpx.get(f"{url}/livez").status_code == 200
+
+        example.terminate()
+        assert example.wait(60) == 128 + signal.SIGTERM
+
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/livez")

@@ -7,7 +7,15 @@ from functools import cache
 from typing import Any
 
 import torch
-from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModel,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
@@ -30,11 +38,21 @@ SHAPE: dict[str, Any] = {
 
 DTYPES = (torch.float32, torch.bfloat16)
 
+GEMMA3: dict[str, Any] = {
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "sliding_window": 40,
+    "query_pre_attn_scalar": 16,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
+"""Windowed and full layers, each kind with a rotary base of its own, and a scale that is not the head's."""
+
 CONFIGS = {
     "llama": lambda: LlamaConfig(**SHAPE, num_key_value_heads=6),
     "mistral-windowed": lambda: MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=40),
     "qwen2": lambda: Qwen2Config(**SHAPE, num_key_value_heads=2),
     "qwen3": lambda: Qwen3Config(**SHAPE, num_key_value_heads=2, head_dim=32),
+    "gemma3": lambda: Gemma3TextConfig(**SHAPE, **GEMMA3),
 }
 
 

@@ -9,6 +9,7 @@ from service.engine import attention, self_check
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
 from service.engine.heads import LinearHead, read_rewards
 from service.engine.prefix_slots import PrefixSlots
+from service.engine.spans import ChunkSpan, FrameLayout
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.errors import EngineFailure
 from tests.engine.models import SHAPE, backbone, head, served
@@ -17,7 +18,7 @@ from tests.pairs import encoded
 
 def call_attention(**keywords):
     tensor = torch.zeros(1, 2, 4, 8)
-    layout = attention.FrameLayout((attention.ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1))
     layer = nn.Module()
     layer.layer_idx = 0
     return attention.frame_attention(layer, tensor, tensor, tensor, None, frame=layout, **keywords)
@@ -35,7 +36,7 @@ def test_an_unknown_keyword_that_asks_for_nothing_is_let_pass():
 
 def test_a_layer_that_does_not_say_which_it_is_stops_the_forward():
     tensor = torch.zeros(1, 2, 4, 8)
-    layout = attention.FrameLayout((attention.ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1))
     with pytest.raises(NotImplementedError, match="layer_idx"):
         attention.frame_attention(nn.Module(), tensor, tensor, tensor, None, frame=layout)
 
@@ -67,15 +68,15 @@ def test_a_model_that_keeps_its_own_attention_is_refused():
 @torch.inference_mode()
 def test_the_self_check_finds_an_ignored_window():
     """The same weights with and without their window."""
-    served("mistral-windowed")  # registers the packed attention, which the check switches back to
     ignoring = backbone("mistral-windowed")
     ignoring.config.sliding_window = None
+    plain = self_check.plain_forwards(backbone("mistral-windowed"), 1024)
 
     def hidden_of(frame, ladder):
         return ignoring(torch.tensor([frame.token_ids])).last_hidden_state[0]
 
     with pytest.raises(EngineFailure, match="differs from the model's plain forward"):
-        self_check.compare_with_plain_forward(backbone("mistral-windowed"), hidden_of, 1024, (1024,))
+        self_check.compare(plain, hidden_of, (1024,))
 
 
 def test_a_frame_size_with_other_bits_is_not_admitted():

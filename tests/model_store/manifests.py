@@ -93,7 +93,8 @@ PROCESS = Manifest(
         layers=(Layer("score.0.weight", "score.0.bias", activation="relu"), Layer("score.2.weight", outputs=2)),
         objectives=("bad", "good"),
     ),
-    readout=Readout(ReadoutKind.EVERY_ID, token_key="step_token_id"),
+    readout=Readout(ReadoutKind.EVERY_ID, token_key="step_token_id", in_response=True),
+    template=Template(user_specials="parse", step_mark="\n", step_separator="\n", piecewise=True),
     output=Output(kind="probability", index=1, steps="min"),
 )
 
@@ -101,6 +102,12 @@ BINS = Manifest(
     name="bins",
     backbone=Backbone("gemma2"),
     head=Head(kind="gated", layers=(Layer("a.weight"),), objectives=("one",), gate=Gate((Layer("b.weight"),)), bins=10),
+)
+
+SPREADS = Manifest(
+    name="spreads",
+    backbone=Backbone("llama"),
+    head=Head(kind="gated", objectives=("one",), gate=Gate((Layer("b.weight"),)), spreads=True),
 )
 
 AFFINE = Manifest(

@@ -33,9 +33,16 @@ def test_another_family_is_refused(family: str) -> None:
         check_config(SimpleNamespace(model_type=family))
 
 
+def test_gemma_3_with_images_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(UnsupportedModel, match="model_type is 'gemma3'; allowed: gemma3_text; this one also reads im"):
+        check_config(SimpleNamespace(model_type="gemma3"))
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (config("gemma3_text", attn_logit_softcapping=50.0), "attn_logit_softcapping is 50.0, which is not honoured"),
+        (config("gemma3_text", use_bidirectional_attention=True), "use_bidirectional_attention is True"),
         (config(attn_logit_softcapping=50.0), "attn_logit_softcapping is 50.0, which is not honoured"),
         (config(attention_chunk_size=8192), "attention_chunk_size is 8192, which is not honoured"),
         (config(use_bidirectional_attention=True), "use_bidirectional_attention is True"),
@@ -87,6 +94,8 @@ def test_a_field_that_is_honoured_or_idle_is_allowed(fields: dict[str, Any]) -> 
         ("mistral", 8, ["full_attention", "sliding_attention"], False),
         ("mistral", None, ["full_attention"] * 2, True),
         ("llama", None, ["sliding_attention"], False),
+        ("gemma3_text", 8, ["sliding_attention", "full_attention"], True),
+        ("gemma3_text", None, ["sliding_attention", "full_attention"], False),
     ],
 )
 def test_layer_types_are_allowed_where_the_familys_layers_read_them(
@@ -144,6 +153,17 @@ def test_one_rope_for_each_kind_of_layer_is_refused() -> None:
 
     with pytest.raises(UnsupportedModel, match=r"one rotary embedding for each of \['sliding_attention'\]"):
         check_config(given)
+
+
+def several_ropes(full: dict[str, Any]) -> Any:
+    rope_parameters = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4}, "full_attention": full}
+    return config("gemma3_text", rope_parameters=rope_parameters)
+
+
+def test_gemma_3_may_have_a_rope_for_each_kind_of_layer_and_each_is_looked_at() -> None:
+    check_config(several_ropes({"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}))
+    with pytest.raises(UnsupportedModel, match="rope_type is 'dynamic'"):
+        check_config(several_ropes({"rope_type": "dynamic", "rope_theta": 1e6, "factor": 8.0}))
 
 
 def test_all_complaints_are_named_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_a_guess_is_a_valid_manifest(tmp_path: Path) -> None:
     assert parse_manifest(render_manifest(manifest), "guess") == manifest
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
 def test_the_family_is_the_configs(tmp_path: Path, family: str) -> None:
     assert guess(tmp_path, model_type=family).backbone.family == family
 
@@ -77,7 +78,8 @@ def test_without_a_pad_id_the_last_token_is_read(tmp_path: Path, pad_id: int | N
     manifest = guess(tmp_path, pad_token_id=pad_id)
 
     assert manifest.readout == Readout(ReadoutKind.LAST_TOKEN)
-    assert about(manifest, "readout") == f"readout: the last token, since pad_token_id is {pad_id} (sure)"
+    words = f"readout: the last token (sure: config.json's pad_token_id is {pad_id}, so that nothing is padding)"
+    assert about(manifest, "readout") == words
 
 
 @pytest.mark.parametrize("eos_id", [3, [2, 3]])
@@ -85,7 +87,7 @@ def test_a_pad_id_that_is_also_the_end_of_text_is_warned_of(tmp_path: Path, eos_
     manifest = guess(tmp_path, eos_token_id=eos_id)
 
     assert manifest.readout.token_id == 3
-    assert "also eos_token_id, so a closing EOS is not read" in about(manifest, "readout")
+    assert "(unsure: it is also eos_token_id: a closing EOS is not read" in about(manifest, "readout")
 
 
 @pytest.mark.parametrize("layout", ["single", "sharded"])
@@ -171,6 +173,7 @@ def test_a_missing_chat_template_is_said(tmp_path: Path, place: str) -> None:
     [
         ({"auto_map": {"AutoModel": "x.Y"}}, "names remote code .* never run.*write a reward-server.toml"),
         ({"model_type": "phi3"}, "model_type is 'phi3'; allowed: llama, mistral, qwen2, qwen3"),
+        ({"model_type": "gemma3"}, "model_type is 'gemma3'; allowed: gemma3_text; this one also reads images"),
         ({"model_type": None}, "model_type is None; allowed: llama"),
         ({"architectures": ["LlamaForCausalLM"]}, "architectures names LlamaForCausalLM; only …ForSequenceClass"),
         ({"architectures": None}, "architectures names nothing"),
@@ -206,4 +209,134 @@ def test_a_damaged_weight_file_is_refused(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "model.safetensors").write_bytes(content)
 
     with pytest.raises(WeightsError, match=r"model\.safetensors: not a"):
+        guess(tmp_path)
+
+
+def test_the_first_line_says_how_sure_all_of_it_is(tmp_path: Path) -> None:
+    manifest = guess(tmp_path, tokenizer={"add_bos_token": False})
+
+    assert manifest.guesses[0] == (
+        "in all: unsure: limits; likely: chat template, BOS, score, user text; sure: head, readout, dtype"
+    )
+
+
+SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "the usual": ({}, {}, "readout", "3 (sure: what transformers' sequence classification does since 4.50)"),
+    "saved before 4.50": (
+        {"transformers_version": "4.44.2"},
+        {},
+        "readout",
+        "(sure: transformers 4.44.2, which saved it, read before the first one: the same token, as no text holds",
+    ),
+    "the template writes the pad": (
+        {},
+        {"pad_token": "<p>", "chat_template": "{{ bos_token }}{{ messages }}<p>"},
+        "readout",
+        "(unsure: the chat template writes '<p>', and transformers before 4.50 read before the first one)",
+    ),
+    "the tokenizer pads with another": (
+        {},
+        {"pad_token": "<p>", "added_tokens_decoder": {"7": {"content": "<p>"}}},
+        "readout",
+        "(unsure: one pair alone is read there, but the tokenizer pads with 7",
+    ),
+    "one label by id2label": ({}, {}, "head", "(sure: config.json names one label (id2label), and the files hold"),
+    "one label by number": (
+        {"id2label": None, "num_labels": 1},
+        {},
+        "head",
+        "(sure: config.json names one label (num_labels), and the files hold",
+    ),
+    "several templates": (
+        {},
+        {"chat_template": [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]},
+        "chat template",
+        "the one called default (unsure: there are default, tool_use)",
+    ),
+    "one template in a list": (
+        {},
+        {"chat_template": [{"name": "default", "template": "a"}]},
+        "chat template",
+        "the tokenizer's own (likely: no file says what the authors trained with)",
+    ),
+    "no template called default": (
+        {},
+        {"chat_template": [{"name": "rag", "template": "a"}, {"name": "tool_use", "template": "b"}]},
+        "chat template",
+        "none found (unsure: conversations cannot be rendered",
+    ),
+    "both may write BOS": (
+        {},
+        {},
+        "BOS",
+        "exactly one (unsure: the chat template writes one and the tokenizer may add",
+    ),
+    "the template alone writes BOS": (
+        {},
+        {"add_bos_token": False},
+        "BOS",
+        "exactly one (likely: the chat template writes it, the tokenizer does not)",
+    ),
+    "the tokenizer alone adds BOS": (
+        {},
+        {"chat_template": "{{ messages }}"},
+        "BOS",
+        "exactly one (likely: the tokenizer adds it, the chat template does not)",
+    ),
+    "the tokenizer has a limit of its own": (
+        {"max_position_embeddings": 4096},
+        {"model_max_length": 2048},
+        "limits",
+        "pairs of up to max_position_embeddings (4096), longer ones refused (unsure: no file says what the authors do; "
+        "the tokenizer's own limit is 2048)",
+    ),
+    "a cross-encoder's activation": (
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}},
+        {},
+        "score",
+        "(unsure: config.json names torch.nn.modules.activation.Sigmoid, which is not applied)",
+    ),
+    "a cross-encoder without one": (
+        {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"},
+        {},
+        "score",
+        "(likely: usual for one label)",
+    ),
+    "no dtype": ({"torch_dtype": None}, {}, "dtype", "float32 (likely: the config says None"),
+}
+"""Fields of the two configurations, and what is said of one subject."""
+
+
+@pytest.mark.parametrize(("fields", "tokenizer", "subject", "words"), SHAPES.values(), ids=SHAPES)
+def test_a_guess_says_how_sure_it_is_and_what_it_rests_on(
+    tmp_path: Path, fields: dict[str, Any], tokenizer: dict[str, Any], subject: str, words: str
+) -> None:
+    assert words in about(guess(tmp_path, tokenizer, **fields), subject)
+
+
+def test_a_template_file_beside_another_template_is_named(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+
+    assert "chat_template.jinja (unsure: tokenizer_config.json holds another" in about(guess(tmp_path), "chat template")
+
+
+def test_a_bias_of_the_head_is_a_doubt(tmp_path: Path) -> None:
+    write_header(tmp_path / "model.safetensors", "model.norm.weight", "score.weight", "score.bias")
+
+    assert "(unsure: config.json names one label (id2label); the files hold score.bias" in about(
+        guess(tmp_path), "head"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("model.norm.weight", "v_head.weight"), "besides the backbone they hold: v_head.weight; write a reward-serv"),
+        (("model.norm.weight",), "besides the backbone they hold: nothing; write a reward-server.toml"),
+    ],
+)
+def test_another_head_is_refused_by_its_name(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    write_header(tmp_path / "model.safetensors", *names)
+
+    with pytest.raises(UnsupportedModel, match=re.escape(words)):
         guess(tmp_path)

@@ -16,7 +16,7 @@ from model_store.manifest import Golden, GoldenPair, Manifest, Output, Readout, 
 from model_store.manifest_rules import check_manifest
 from model_store.manifest_toml import parse_manifest, read_manifest, render_manifest
 from model_store.toml_writer import write_toml
-from tests.model_store.manifests import AFFINE, BINS, FULL, MINIMAL, PROCESS, WEIGHTED
+from tests.model_store.manifests import AFFINE, BINS, FULL, MINIMAL, PROCESS, SPREADS, WEIGHTED
 
 
 def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -32,14 +32,14 @@ def fields_of(record: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 def test_the_full_manifest_has_no_field_at_its_default() -> None:
     unset = {path for path, value, default in fields_of(FULL) if value == default}
-    for other in (AFFINE, BINS, PROCESS, WEIGHTED):
+    for other in (AFFINE, BINS, PROCESS, SPREADS, WEIGHTED):
         unset -= {path for path, value, default in fields_of(other) if value != default}
 
     assert unset == set()
 
 
 @pytest.mark.parametrize(
-    "manifest", [FULL, MINIMAL, PROCESS, AFFINE, WEIGHTED, BINS], ids=lambda manifest: manifest.name
+    "manifest", [FULL, MINIMAL, PROCESS, AFFINE, WEIGHTED, BINS, SPREADS], ids=lambda manifest: manifest.name
 )
 def test_what_is_rendered_parses_back_equal(manifest: Manifest) -> None:
     assert parse_manifest(render_manifest(manifest), "there") == manifest
@@ -155,6 +155,10 @@ def test_a_text_that_is_no_manifest_is_refused_by_file_and_key(text: str, words:
         (least('[template]\nuser_specials = "drop"'), "template.user_specials is 'drop'; allowed: 'escape', "),
         (least('[template]\nbos = "two"'), "template.bos is 'two'; allowed: 'one', 'none', 'double', 'strip'"),
         (least('[template]\neos = "strip"'), "template.eos is 'strip'; allowed: 'template', 'append', 'none'"),
+        (least("[template]\npiecewise = true"), "template.piecewise is true; allowed: with a step_mark, and with"),
+        (least("[readout]\nin_response = true"), "readout.in_response is true; readout.kind 'last_token' takes none"),
+        (least("[head]\nspreads = true"), "head.transform, quantiles, bins or spreads are given; head.kind 'linear'"),
+        (least("[head]\nspreads = true\nbins = 4\nkind='gated'"), "head.gate is missing; head.kind 'gated' needs it"),
         (least('[template]\ncut_after = [""]'), "template.cut_after holds an empty text"),
         (least("[template]\nmax_user_turns = 0"), "template.max_user_turns is 0; allowed: 1 and up"),
         (least("[limits]\nmax_tokens = 0"), "limits.max_tokens is 0; allowed: 1 and up"),

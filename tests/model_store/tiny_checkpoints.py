@@ -62,6 +62,17 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
             "original_max_position_embeddings": 64,
         },
     },
+    "gemma3_text": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
+        },
+    },
 }
 """Config fields of each variant; the family is what stands before the first hyphen."""
 

@@ -56,12 +56,21 @@ def test_a_frame_tells_fill_and_padding() -> None:
     observer.notify(FrameRun(DEMO, num_pairs=3, num_tokens=384, num_rows=512, duration_s=0.5))
 
     assert {
-        'reward_server_frames_total{model="demo"} 1.0',
+        'reward_server_frames_total{model="demo",outcome="ok"} 1.0',
         'reward_server_frame_pairs_total{model="demo"} 3.0',
         'reward_server_tokens_total{kind="padding",model="demo"} 128.0',
         'reward_server_frame_fill_ratio_sum{model="demo"} 0.75',
         'reward_server_frame_seconds_sum{model="demo"} 0.5',
     } <= lines_of(observer)
+
+
+def test_a_frame_that_gave_no_rewards_counts_as_a_frame_and_as_nothing_else() -> None:
+    observer = PrometheusObserver()
+    observer.notify(FrameRun(DEMO, num_pairs=3, num_tokens=384, num_rows=512, duration_s=0.5, outcome="prefix_lost"))
+
+    lines = lines_of(observer)
+    assert 'reward_server_frames_total{model="demo",outcome="prefix_lost"} 1.0' in lines
+    assert not any(line.startswith(("reward_server_frame_pairs_total", "reward_server_tokens_total")) for line in lines)
 
 
 def test_requests_and_refusals_are_counted_by_route() -> None:

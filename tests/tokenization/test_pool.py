@@ -11,7 +11,8 @@ import pytest
 
 from service.errors import InvalidInput
 from service.tokenization.pool import SLICE_CHARS, TokenizerPool, slice_pairs
-from service.types import EncodedPair, PairInput, RenderedText, TokenIds, Truncation
+from service.tokenization.slice_line import BULK_PATIENCE_S
+from service.types import Conversation, EncodedPair, PairInput, Priority, RenderedText, TokenIds, Truncation
 from tests.tokenization import tiny_tokenizers as tiny
 
 
@@ -112,6 +113,78 @@ async def test_a_small_request_does_not_wait_for_all_of_a_big_one() -> None:
     pool.close()
 
     assert encoder.calls.index(list(small)) == 1
+
+
+async def in_line(pool: TokenizerPool, *calls: tuple[str, int, Priority]) -> list[asyncio.Task[object]]:
+    """Calls, each of a name and so many slices, put in line in this order."""
+    tasks: list[asyncio.Task[object]] = []
+    for name, num_slices, priority in calls:
+        pairs = [tiny.say(f"{name}{number}" + "x" * (SLICE_CHARS + 1)) for number in range(num_slices)]
+        tasks.append(asyncio.create_task(pool.encode_many(pairs, Truncation.ERROR, priority)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    return tasks
+
+
+def names(encoder: GatedEncoder) -> list[str]:
+    """What was encoded, in order."""
+    return [pair.prompt[0].content[:2] for call in encoder.calls for pair in call if isinstance(pair, Conversation)]
+
+
+async def test_an_interactive_request_waits_for_no_bulk_slice_that_has_not_begun() -> None:
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1, clock=lambda: 0.0)
+    bulk = [(name, 3, Priority.BULK) for name in "abcdefgh"]
+    tasks = await in_line(pool, *bulk, ("I", 1, Priority.INTERACTIVE))
+
+    encoder.gate.set()
+    await asyncio.gather(*tasks)
+    pool.close()
+
+    assert names(encoder)[:2] == ["a0", "I0"]
+    assert names(encoder)[2:9] == ["b0", "c0", "d0", "e0", "f0", "g0", "h0"]
+
+
+async def test_bulk_that_was_passed_over_for_its_patience_goes_first_once() -> None:
+    now = [0.0]
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1, clock=lambda: now[0])
+    tasks = await in_line(pool, ("I", 3, Priority.INTERACTIVE), ("a", 2, Priority.BULK))
+    now[0] = BULK_PATIENCE_S + 0.1
+
+    encoder.gate.set()
+    await asyncio.gather(*tasks)
+    pool.close()
+
+    assert names(encoder) == ["I0", "a0", "I1", "I2", "a1"]
+
+
+async def test_a_call_cancelled_in_line_leaves_its_thread_to_the_next() -> None:
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1)
+    running, gone, stays = await in_line(pool, *((name, 1, Priority.BULK) for name in "abc"))
+
+    gone.cancel()
+    running.cancel()
+    await asyncio.wait({running, gone})
+    encoder.gate.set()
+    await stays
+    pool.close()
+
+    assert names(encoder) == ["a0", "c0"]
+
+
+async def test_what_waits_when_the_pool_is_closed_is_dropped() -> None:
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1)
+    _, waiting = await in_line(pool, ("a", 1, Priority.BULK), ("b", 1, Priority.BULK))
+
+    encoder.gate.set()
+    pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert names(encoder) == ["a0"]
 
 
 async def test_slices_of_one_request_run_on_several_threads_at_once() -> None:

@@ -122,7 +122,7 @@ def whole_text(text: str, policy_template: Wanted) -> PairInput:
 
 
 def whole_ids(ids: Sequence[int]) -> TokenIds:
-    """A model's whole input as ids; where the response begins changes no score."""
+    """A model's whole input as ids; where the response begins changes no score (where it does, encoding refuses)."""
     return TokenIds(tuple(ids[:-1]), tuple(ids[-1:]))
 
 

@@ -1,0 +1,32 @@
+"""What is told of each frame to whoever watches: metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from service.engine.protocol import PrefixLost
+from service.errors import RewardServiceError
+from service.types import Reward
+
+OK: Final = "ok"
+
+PREFIX_LOST: Final = "prefix_lost"
+"""The frame leaned on keys and values that are not kept any more: it computed nothing, and its pairs go again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReport:
+    """One frame that ran. `outcome` is `OK`, `PREFIX_LOST` or an error code."""
+
+    num_pairs: int
+    num_tokens: int
+    compute_s: float
+    outcome: str
+
+
+def outcome_of(outcomes: tuple[Reward, ...] | RewardServiceError | PrefixLost) -> str:
+    """What the engine said of a frame, in a word."""
+    if isinstance(outcomes, RewardServiceError):
+        return outcomes.code
+    return PREFIX_LOST if isinstance(outcomes, PrefixLost) else OK

@@ -1,0 +1,74 @@
+"""A frame as attention sees it: which rows belong together, and what each chunk continues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from service.engine.prefix_slots import PrefixSlots
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSpan:
+    """One chunk as rows of the frame, `[start, stop)`, and what it continues, from the root down.
+
+    Attributes:
+        num_before: Tokens of the pair before this chunk.
+        ancestors: Rows of its ancestors in the frame.
+        slots: Kept chunks that come before those.
+        store: The slot to keep this chunk under, if it is to be kept.
+    """
+
+    start: int
+    stop: int
+    num_before: int = 0
+    ancestors: tuple[tuple[int, int], ...] = ()
+    slots: tuple[int, ...] = ()
+    sees_itself: bool = True
+    store: int | None = None
+
+
+@dataclass(slots=True)
+class FrameLayout:
+    """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer.
+
+    Attributes:
+        reads: The rows that go on after the last layer's attention, each with its chunk.
+        rows: Those rows' numbers, filled up to an admitted count; None where all rows go on (see `decoder_layer`).
+    """
+
+    spans: Sequence[ChunkSpan]
+    num_tokens: int
+    kept: PrefixSlots
+    reads: Sequence[tuple[int, ChunkSpan]] = ()
+    rows: Tensor | None = None
+    _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
+
+    def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:
+        """Additive mask (queries, keys) of a chunk, or None where plain causality says it all."""
+        key = (span.stop - span.start, span.num_before, window, span.sees_itself)
+        if key not in self._masks:
+            self._masks[key] = _chunk_mask(*key, like=like)
+        return self._masks[key]
+
+
+def _chunk_mask(
+    num_queries: int, num_before: int, window: int | None, sees_itself: bool, *, like: Tensor
+) -> Tensor | None:
+    """What each of a chunk's queries may see of its ancestors' keys and its own.
+
+    Query i stands at position `num_before + i` and sees the keys up to itself; with a window of W it sees the
+    last W of them (itself included), as transformers counts a window.
+    """
+    is_windowed = window is not None and num_before + num_queries > window
+    if num_before == 0 and sees_itself and not is_windowed:
+        return None
+    query = torch.arange(num_queries, device=like.device)[:, None] + num_before
+    key = torch.arange(num_before + num_queries if sees_itself else num_before, device=like.device)[None, :]
+    visible = key <= query
+    if is_windowed and window is not None:
+        visible &= key > query - window
+    return torch.zeros(visible.shape, dtype=like.dtype, device=like.device).masked_fill_(~visible, float("-inf"))
