@@ -1,7 +1,7 @@
 """A client that costs next to nothing: it shares the processors with the server it measures.
 
-HTTP/1.1 over asyncio's streams, one request at a time on a connection that is kept. A request costs it some 0.1 ms of
-processor time, where an HTTP library's pool costs one to several (httpx: 1.4 ms, and more with many connections).
+HTTP/1.1 over asyncio's streams, one request at a time on a connection that is kept. A request costs it 0.06 to 0.09 ms
+of processor time where httpx, on the same busy cores with 32 connections, took 4.7 to 5.8.
 """
 
 from __future__ import annotations

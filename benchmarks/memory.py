@@ -23,11 +23,12 @@ from typing import Any
 
 from benchmarks.light_http import Connection
 from benchmarks.peers.servers import Launch, Server, running
+from benchmarks.serve_bodies import DEADLINE_MS
 
 ALLOWED_EXCESS = 0.05
 NUM_SHORT = 1_000
 SHORT_TOKENS = 16
-CONNECTIONS = 8
+CONNECTIONS = 4
 MAX_PAIRS_A_CALL = 16
 
 Pair = dict[str, list[int]]
@@ -54,7 +55,8 @@ def random_call(rng: random.Random, max_tokens: int, ids: range) -> list[Pair]:
 
 async def score(connection: Connection, pairs: Sequence[Pair]) -> int:
     """Scores pairs and returns their tokens; raises unless all got a score."""
-    reply = json.loads(await connection.post("/v1/score", json.dumps({"pairs": pairs}).encode()))
+    body = json.dumps({"pairs": pairs, "deadline_ms": DEADLINE_MS}).encode()
+    reply = json.loads(await connection.post("/v1/score", body))
     failed = [result["error"] for result in reply["results"] if "error" in result]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(pairs)} pairs have no score; the first: {failed[0]}")

@@ -15,11 +15,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.light_http import Connection, close, connect, own_cpu_s, post_all
+from benchmarks.peers.servers import cpu_s_of
 from benchmarks.serve_bodies import Pair, bodies, pairs_of, short_pair, source_of
 from benchmarks.workloads import WORKLOADS
 
@@ -88,38 +90,51 @@ async def burst(args: argparse.Namespace, seeds: count[int]) -> dict[str, Any]:
     """Tokens a second of many single-pair requests at once, as a share of those of one request of as many pairs.
 
     Each request has a connection of its own, opened before the clock runs; the ratio is the median over the repeats,
-    in each of which both have the same lengths in other words.
+    in each of which both have the same lengths in other words. `core_time_ratio` is the same by the processor time of
+    the server and its client together, which a busy machine does not change; it needs `--pid`.
     """
-    ratios, singles, ones, client_cpu = [], [], [], []
+    ones, singles = [], []
     for _ in range(args.repeats):
         (whole,) = bodies(pairs_of("chat", args.burst, next(seeds)), args.burst)
-        one_s, one_tokens, _ = await _at_once(args.url, [whole])
-        single = bodies(pairs_of("chat", args.burst, next(seeds)), 1)
-        single_s, single_tokens, cpu_s = await _at_once(args.url, single)
-        ratios.append((single_tokens / single_s) / (one_tokens / one_s))
-        singles.append(single_s)
-        ones.append(one_s)
-        client_cpu.append(cpu_s)
-    return {
+        ones.append(await _at_once(args, [whole]))
+        singles.append(await _at_once(args, bodies(pairs_of("chat", args.burst, next(seeds)), 1)))
+    both = list(zip(ones, singles, strict=True))
+    ratios = [(single.tokens / single.took_s) / (one.tokens / one.took_s) for one, single in both]
+    report = {
         "throughput_ratio": round(statistics.median(ratios), 3),
         "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
         "requests": args.burst,
-        "single_s": round(statistics.median(singles), 2),
-        "one_request_s": round(statistics.median(ones), 2),
-        "client_cpu_s": round(statistics.median(client_cpu), 2),
+        "single_s": round(statistics.median(single.took_s for single in singles), 2),
+        "one_request_s": round(statistics.median(one.took_s for one in ones), 2),
+        "client_cpu_s": round(statistics.median(single.client_s for single in singles), 2),
     }
+    if args.pid:
+        ratios = [(single.tokens / single.core_s) / (one.tokens / one.core_s) for one, single in both]
+        report["core_time_ratio"] = round(statistics.median(ratios), 3)
+        report["core_time_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
+    return report
 
 
-async def _at_once(url: str, calls: Sequence[bytes]) -> tuple[float, int, float]:
-    """Seconds from the first byte to the last reply, tokens computed, and the client's own processor seconds."""
-    connections = await connect(url, len(calls))
-    cpu_s, started = own_cpu_s(), time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a burst took: seconds from the first byte to the last reply, tokens computed, processor seconds."""
+
+    took_s: float
+    tokens: int
+    client_s: float
+    core_s: float
+
+
+async def _at_once(args: argparse.Namespace, calls: Sequence[bytes]) -> Took:
+    connections = await connect(args.url, len(calls))
+    server = Path(f"/proc/{args.pid}")
+    client_s, server_s, started = own_cpu_s(), cpu_s_of(server), time.perf_counter()
     replies = await asyncio.gather(
         *(connection.post("/v1/score", body) for connection, body in zip(connections, calls, strict=True))
     )
-    took_s, used_s = time.perf_counter() - started, own_cpu_s() - cpu_s
+    took_s, client_s, server_s = time.perf_counter() - started, own_cpu_s() - client_s, cpu_s_of(server) - server_s
     close(connections)
-    return took_s, _read(replies)[1]["computed_tokens"], used_s
+    return Took(took_s, _read(replies)[1]["computed_tokens"], client_s, client_s + server_s)
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -154,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (3)")
     parser.add_argument("--seed", type=int, default=0, help="change it for other text on a server that has a cache (0)")
     parser.add_argument("--workloads", nargs="*", default=list(WORKLOADS), choices=list(WORKLOADS))
+    parser.add_argument("--pid", type=int, default=0, help="of the server's worker process, on this machine")
     parser.add_argument("--conversations", type=Path, help="real ones as well: a file in Nectar's layout")
     return parser
 

@@ -22,6 +22,9 @@ WORDS = "the of and to in is you that it he was for on are as with his they at b
 
 LENGTHS_SEED = 0
 
+DEADLINE_MS = 3_600_000
+"""An hour: a thousand pairs in one request may take longer than the server's own bound of 100 s."""
+
 
 def pairs_of(name: str, num_pairs: int, seed: int) -> list[Pair]:
     """Pairs of a workload of `benchmarks.workloads`, a random word for each of its tokens."""
@@ -61,7 +64,9 @@ def source_of(name: str, maybe_conversations: Path | None) -> Callable[[int, int
 def bodies(pairs: Sequence[Pair], pairs_a_call: int) -> list[bytes]:
     """Bodies of so many pairs each; what is too long loses its oldest words."""
     calls = (pairs[start : start + pairs_a_call] for start in range(0, len(pairs), pairs_a_call))
-    return [json.dumps({"pairs": call, "truncation": "prompt_left"}).encode() for call in calls]
+    return [
+        json.dumps({"pairs": call, "truncation": "prompt_left", "deadline_ms": DEADLINE_MS}).encode() for call in calls
+    ]
 
 
 def _words(rng: random.Random, num_words: int) -> str:

@@ -1,6 +1,8 @@
 """Rounds: every side once on one workload, one after the other, so that a noisy machine hits all alike.
 
 While one side is measured all servers but its own are held still. The order moves on by one from round to round.
+Beside pairs a second of the clock stands what a side scored in a second of one core's time (its own processes', without
+the client): on a machine that others use, the clock says how much was left for whom, and that does not.
 A round is written to the journal when it is whole; a run that was cut off goes on behind the last whole one.
 """
 
@@ -16,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.light_http import own_cpu_s
 from benchmarks.peers.checkpoint import Text
 from benchmarks.peers.sides import ALONE, CALLS, OURS, Side
 
+CLOCK_TICK_S = 0.01
 COMPARED = 16
 """Texts of a round whose scores are compared with those of one pair at a time."""
-
-Rates = dict[tuple[str, str], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Measured:
     side: str
     way: str
     pairs_per_s: float
+    pairs_per_core_s: float
     worst_difference: float
 
 
@@ -99,49 +102,55 @@ def _measure(side: Side, texts: Sequence[Text], expected: Sequence[float]) -> Me
     if side.server:
         side.server.go_on()
     try:
-        started = time.perf_counter()
+        cpu_s = side.server.cpu_s if side.server else own_cpu_s
+        started, before_s = time.perf_counter(), cpu_s()
         scores = side.scores(texts)
         rate = len(scores) / (time.perf_counter() - started)
+        core_rate = len(scores) / max(cpu_s() - before_s, CLOCK_TICK_S)
     finally:
         if side.server:
             side.server.hold()
     worst = max((abs(a - b) for a, b in zip(scores, expected, strict=False)), default=float("nan"))
-    sys.stderr.write(f"{side.name}, {side.way}: {rate:.2f} pairs/s, differs by {worst:.1e}\n")
-    return Measured(side.name, side.way, rate, worst)
+    sys.stderr.write(f"{side.name}, {side.way}: {rate:.2f} pairs/s, {core_rate:.2f} a core, differs by {worst:.1e}\n")
+    return Measured(side.name, side.way, rate, core_rate, worst)
 
 
 def summary(rounds: Sequence[Sequence[Measured]]) -> list[dict[str, Any]]:
-    """A row for each side and way: median and range of pairs a second; and the ratio of our better way to it.
+    """A row for each side and way: medians and ranges of pairs a second, and of pairs a core's second.
 
-    The ratio is made within each round, of each side's better way (by its median): `ours_is` is the median over the
-    rounds and `ours_is_range` the extremes.
+    Each side's better way, by the median of pairs a second, has the ratio of our better way to it: `ours_is`, and by
+    core time `ours_is_per_core`, each made within every round; median and extremes.
     """
-    rates: Rates = {}
-    worst: dict[tuple[str, str], float] = {}
+    got: dict[tuple[str, str], list[Measured]] = {}
     for each in (each for round_ in rounds for each in round_):
-        rates.setdefault((each.side, each.way), []).append(each.pairs_per_s)
-        worst[each.side, each.way] = max(worst.get((each.side, each.way), 0.0), each.worst_difference)
+        got.setdefault((each.side, each.way), []).append(each)
+    own = _better_way(got, OURS)
     return [
         {
             "side": side,
             "way": way,
-            "pairs_per_s": round(statistics.median(got), 2),
-            "range": [round(min(got), 2), round(max(got), 2)],
-            "worst_difference": worst[side, way],
-            **(_ratio(rates, side) if way == _better_way(rates, side) else {}),
+            **_spread("pairs_per_s", [each.pairs_per_s for each in measured]),
+            **_spread("pairs_per_core_s", [each.pairs_per_core_s for each in measured]),
+            "worst_difference": max(each.worst_difference for each in measured),
+            **(_ratios(own, measured) if own and side != OURS and measured is _better_way(got, side) else {}),
         }
-        for (side, way), got in rates.items()
+        for (side, way), measured in got.items()
     ]
 
 
-def _better_way(rates: Rates, side: str) -> str:
-    return max((way for name, way in rates if name == side), key=lambda way: statistics.median(rates[side, way]))
+def _better_way(got: dict[tuple[str, str], list[Measured]], side: str) -> list[Measured]:
+    ways = [measured for (name, _), measured in got.items() if name == side]
+    return max(ways, key=lambda measured: statistics.median(each.pairs_per_s for each in measured), default=[])
 
 
-def _ratio(rates: Rates, side: str) -> dict[str, Any]:
-    if side == OURS or not any(name == OURS for name, _ in rates):
-        return {}
-    theirs, own = rates[side, _better_way(rates, side)], rates[OURS, _better_way(rates, OURS)]
-    ratios = [a / b for a, b in zip(own, theirs, strict=True)]
-    extremes = [round(min(ratios), 2), round(max(ratios), 2)]
-    return {"ours_is": round(statistics.median(ratios), 3), "ours_is_range": extremes}
+def _ratios(own: Sequence[Measured], theirs: Sequence[Measured]) -> dict[str, Any]:
+    pairs = list(zip(own, theirs, strict=True))
+    return {
+        **_spread("ours_is", [a.pairs_per_s / b.pairs_per_s for a, b in pairs]),
+        **_spread("ours_is_per_core", [a.pairs_per_core_s / b.pairs_per_core_s for a, b in pairs]),
+    }
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, Any]:
+    extremes = [round(min(values), 3), round(max(values), 3)]
+    return {name: round(statistics.median(values), 3), f"{name}_range": extremes}

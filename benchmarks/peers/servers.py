@@ -67,9 +67,9 @@ class Server:
 
     def idle_cpu_share(self) -> float:
         """Cores that it uses while nobody asks it anything."""
-        before = self._cpu_s()
+        before = self.cpu_s()
         time.sleep(WATCH_S)
-        return (self._cpu_s() - before) / WATCH_S
+        return (self.cpu_s() - before) / WATCH_S
 
     def peak_mib(self) -> float:
         """Peak resident memory of its processes, summed: what they share counts for each."""
@@ -79,8 +79,9 @@ class Server:
         """Peak resident memory of the one process of the group that has most."""
         return max(map(_peak_kib, self._members())) * 1024
 
-    def _cpu_s(self) -> float:
-        return sum(map(_cpu_s, self._members()))
+    def cpu_s(self) -> float:
+        """Processor seconds its processes have used so far."""
+        return sum(map(cpu_s_of, self._members()))
 
     def _members(self) -> list[Path]:
         """Folders in /proc of every process of the group."""
@@ -142,7 +143,8 @@ def _fields(stat: Path) -> list[str]:
     return stat.read_text().rpartition(")")[2].split()
 
 
-def _cpu_s(folder: Path) -> float:
+def cpu_s_of(folder: Path) -> float:
+    """Processor seconds of the process that a folder in /proc is of; 0 if it has ended."""
     with contextlib.suppress(OSError):
         fields = _fields(folder / "stat")
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

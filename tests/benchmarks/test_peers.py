@@ -16,8 +16,8 @@ from benchmarks.peers.sides import ALONE, CALLS, GROUPS, OURS, SINGLE, Side, cal
 ROOT = Path(__file__).parents[2]
 
 
-def measured(side: str, way: str, rate: float, worst: float = 0.0) -> Measured:
-    return Measured(side, way, rate, worst)
+def measured(side: str, way: str, rate: float, core_rate: float = 1.0) -> Measured:
+    return Measured(side, way, rate, core_rate, worst_difference=0.0)
 
 
 def texts(num_texts: int, seed: int = 0) -> list[Text]:
@@ -38,14 +38,15 @@ def test_the_ratio_is_the_median_over_rounds_of_each_sides_better_way():
             measured(OURS, SINGLE, ours),
             measured(OURS, CALLS, 1.0),
             measured("peer", SINGLE, 2.0),
-            measured("peer", CALLS, peer),
+            measured("peer", CALLS, peer, core_rate=0.25),
         ]
         for ours, peer in [(8.0, 4.0), (9.0, 3.0), (6.0, 6.0)]
     ]
     rows = {(row["side"], row["way"]): row for row in summary(rounds)}
 
     assert (rows["peer", CALLS]["ours_is"], rows["peer", CALLS]["ours_is_range"]) == (2.0, [1.0, 3.0])
-    assert (rows[OURS, SINGLE]["pairs_per_s"], rows[OURS, SINGLE]["range"]) == (8.0, [6.0, 9.0])
+    assert rows["peer", CALLS]["ours_is_per_core"] == 4.0
+    assert (rows[OURS, SINGLE]["pairs_per_s"], rows[OURS, SINGLE]["pairs_per_s_range"]) == (8.0, [6.0, 9.0])
     assert [key for key, row in rows.items() if "ours_is" in row] == [("peer", CALLS)]
 
 
