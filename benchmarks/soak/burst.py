@@ -16,7 +16,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,12 @@ def livez(samples: Sequence[Sample], killed_s: float | None) -> dict[str, Any]:
     down_s = up_s = 0.0
     if killed_s is not None:
         down_s = killed_s
-        answered = [due + took for due, took, _ in samples if took is not None and due > killed_s]
-        up_s = min(answered, default=float("inf"))
-    alive = [s for s in samples if not (s[0] < up_s and s[0] + (s[1] or 0.0) >= down_s)]
-    took = sorted(1e3 * took for _, took, _ in alive if took is not None)
-    late = sorted(1e3 * late for _, _, late in alive)
+        up_s = min(
+            (due + took for due, took, _, is_answered in samples if is_answered and due > killed_s), default=1e99
+        )
+    alive = [sample for sample in samples if not (sample[0] < up_s and sample[0] + sample[1] >= down_s)]
+    took = sorted(1e3 * took for _, took, _, is_answered in alive if is_answered)
+    late = sorted(1e3 * late for _, _, late, _ in alive)
     return {
         "asked": len(alive),
         "unanswered": len(alive) - len(took),
@@ -99,20 +100,20 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[int(share * (len(ordered) - 1))]
 
 
-async def measure(scene: str, client: str, args: argparse.Namespace) -> Cell:
-    """One client in one scene, with a server of its own."""
+async def measure(scene: str, clients: Sequence[str], args: argparse.Namespace, keep: Callable[[Cell], None]) -> None:
+    """Clients in one scene, one after the other, with a server of their own."""
     prompts = texts(args.pairs, args.seed)
     async with serving(*SCENES[scene]["flags"], slow_s=SCENES[scene].get("slow_s", 0.0)) as server:
         scores, rendered = await calm_scores(server, prompts)
         pairs = [[*text, shown, score] for text, shown, score in zip(prompts, rendered, scores, strict=True)]
-        seen = await burst(server, client, pairs, args.limit_s, scene == "killed")
-    made = {
-        "scene": scene,
-        "client": client,
-        "pairs": args.pairs,
-        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-    }
-    return {**made, "load_average": round(os.getloadavg()[0], 1), **seen}
+        for client in clients:
+            await server.wait_ready()
+            seen = await burst(server, client, pairs, args.limit_s, scene == "killed")
+            made = {
+                "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+                "load_average": round(os.getloadavg()[0], 1),
+            }
+            keep({"scene": scene, "client": client, "pairs": args.pairs, **made, **seen})
 
 
 def is_sound(cell: Cell) -> bool:
@@ -146,14 +147,18 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     is_kept = args.out is not None and args.out.exists()
     cells = [json.loads(line) for line in args.out.read_text().splitlines()] if is_kept else []
-    made = {(cell["scene"], cell["client"]) for cell in cells}
-    for scene, client in ((scene, client) for scene in args.scenes for client in args.clients):
-        if (scene, client) not in made:
-            cells.append(asyncio.run(measure(scene, client, args)))
-            if args.out is not None:
-                with args.out.open("a") as file:
-                    file.write(json.dumps(cells[-1]) + "\n")
-            sys.stderr.write(f"{json.dumps(cells[-1])}\n")
+
+    def keep(cell: Cell) -> None:
+        cells.append(cell)
+        sys.stderr.write(f"{json.dumps(cell)}\n")
+        if args.out is not None:
+            with args.out.open("a") as file:
+                file.write(json.dumps(cell) + "\n")
+
+    for scene in args.scenes:
+        made = {cell["client"] for cell in cells if cell["scene"] == scene}
+        if missing := [client for client in args.clients if client not in made]:
+            asyncio.run(measure(scene, missing, args, keep))
     sys.stdout.write(f"{table(cells)}\n{json.dumps(cells)}\n")
     return int(not all(map(is_sound, cells)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks.soak.burst import texts
 from benchmarks.soak.faulty import trigger_ids
-from benchmarks.soak.http import Broken, request_bytes
+from benchmarks.soak.http import Broken, parsed, request_bytes
 from benchmarks.soak.server import Server, serving
 
 TIMEOUT_S: Final = 6.0
@@ -163,6 +164,42 @@ async def dead_readers(server: Server, number: int) -> dict[str, Any]:
     return seen
 
 
+async def slow_readers(server: Server, number: int) -> dict[str, Any]:
+    """Callers with small windows who read a large stream bit by bit: each gets every outcome once, and whole."""
+    pairs = [{"prompt": "a " * 300, "response": f"{n} " * 60} for n in range(40)]
+    whole = request_bytes(
+        *("POST", "/v1/score", json.dumps({"pairs": pairs, "explain": True, "deadline_ms": 90_000}).encode()),
+        headers=("Accept: application/x-ndjson",),
+    )
+    calm: dict[int, float] = {}
+    for line in await server.ask_lines("/v1/score", {"pairs": pairs, "deadline_ms": 90_000}):
+        if "score" in line:
+            calm[line["index"]] = line["score"]
+    seen = Counter[str]()
+
+    async def read_slowly() -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
+            writer.write(whole)
+            received = b""
+            while part := await reader.read(32 * 1024):
+                received += part
+                await asyncio.sleep(0.05)
+            writer.close()
+        lines = [json.loads(line) for line in parsed(received).body.splitlines()]
+        results = [line for line in lines if "index" in line]
+        expect(sorted(line["index"] for line in results) == list(range(len(pairs))), "an outcome is missing or twice")
+        expect("usage" in lines[-1], "the stream has no end")
+        for line in results:
+            is_other = "score" in line and line["score"] != calm.get(line["index"], line["score"])
+            seen["another score" if is_other else "score" if "score" in line else line["error"]["code"]] += 1
+
+    came_back = await _then_as_before(server, lambda: _many(read_slowly, number))
+    expect(set(seen) <= {"score", "deadline"}, seen)
+    return {"outcomes": dict(seen), **came_back}
+
+
 async def _many(action: Callable[[], Awaitable[None]], number: int) -> None:
     """Runs so many of an action, 200 at a time."""
     slots = asyncio.Semaphore(200)
@@ -212,6 +249,7 @@ FAULTS: Final[dict[str, Callable[[Server], Awaitable[dict[str, Any]]]]] = {
     "callers leave": lambda server: callers_leave(server, 2000),
     "half bodies": lambda server: half_bodies(server, 400),
     "dead readers": lambda server: dead_readers(server, 40),
+    "slow readers": lambda server: slow_readers(server, 20),
     "engine thread dies": lambda server: worker_is_lost(server, "die"),
     "forward hangs": lambda server: worker_is_lost(server, "hang"),
 }

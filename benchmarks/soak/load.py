@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from benchmarks.soak.clients import CLIENTS, GaveUp, Pair, Tries
 from benchmarks.soak.http import AnsweredTwice
 
-NICENESS = 10
+NICENESS = 5
 """A trainer is on another machine; here it must not take the processor from the server that is measured."""
 
 QUARTER = b"q"

@@ -1,9 +1,10 @@
 """Asks /livez every 50 ms from a process of its own, so that a busy client does not slow the measurement.
 
-`python -m benchmarks.soak.probe PORT` prints, once its standard input is closed, one JSON list of [start, seconds,
-lateness]: when a probe was due, how long after that its answer had come (null where none did), and how much later than
-due this process got to send it, which is its own share. Probes go out on time whether or not earlier ones were
-answered: a prober that waits for each answer meets a blocked server once where a steady one meets it twenty times.
+`python -m benchmarks.soak.probe PORT` prints, once its standard input is closed, one JSON list of [due, seconds,
+lateness, answered]: when a probe was due, how long after that its answer came or its connection broke, how much later
+than due this process got to send it, which is its own share, and which of the two it was. Probes go out on time whether
+or not earlier ones were answered: a prober that waits for each answer meets a blocked server once where a steady one
+meets it twenty times.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from benchmarks.soak.http import Broken, ask
 EVERY_S = 0.05
 TIMEOUT_S = 60.0
 
-Sample = tuple[float, float | None, float]
-"""When a probe was due, the seconds until its answer, the seconds until it was sent; of time.monotonic()."""
+Sample = tuple[float, float, float, bool]
+"""When a probe was due, seconds until its end, seconds until it was sent, whether it was answered; monotonic time."""
 
 
 async def probe(port: int, until: asyncio.Event) -> list[Sample]:
@@ -33,7 +34,7 @@ async def probe(port: int, until: asyncio.Event) -> list[Sample]:
             is_alive = (await ask(port, "GET", "/livez", timeout_s=TIMEOUT_S)).status == 200
         except Broken:
             is_alive = False
-        samples.append((due_s, time.monotonic() - due_s if is_alive else None, late_s))
+        samples.append((due_s, time.monotonic() - due_s, late_s, is_alive))
 
     due_s = time.monotonic()
     while not until.is_set():

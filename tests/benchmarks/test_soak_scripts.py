@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.soak import faults
-from benchmarks.soak.burst import texts
+from benchmarks.soak.burst import is_sound, livez, texts
 from benchmarks.soak.fuzz import Finding, check_reply
 from benchmarks.soak.http import AnsweredTwice, Broken, parsed
 from benchmarks.soak.mixed import loss_interval
@@ -57,3 +57,30 @@ def test_texts_are_distinct_and_in_groups_of_eight():
 
 def test_a_loss_without_spread_has_no_interval():
     assert loss_interval([10.0, 20.0], [11.0, 22.0]) == {"mean": 0.1, "low": 0.1, "high": 0.1}
+
+
+def test_what_is_asked_while_no_worker_lives_is_left_out_and_what_comes_late_afterwards_is_not():
+    """Killed at 10; the next worker's first answer comes at 14, to those who had waited for it."""
+    before = [(9.0, 0.5, 0.0, True), (9.5, 0.5, 0.0, False), (9.9, 0.05, 0.0, True)]  # the second was reset at 10
+    down = [(10.5, 3.6, 0.0, True), (12.0, 2.0, 0.0, True), (13.0, 0.1, 0.0, False)]
+    after = [(14.5, 2.5, 0.0, True), (15.0, 0.1, 0.0, True), (15.1, 0.1, 0.0, False)]
+
+    seen = livez([*before, *down, *after], killed_s=10.0)
+    assert (seen["asked"], seen["unanswered"]) == (5, 1)
+    assert (seen["max_ms"], seen["down_s"]) == (2500.0, 4.0)
+
+
+def test_without_a_kill_every_answer_counts():
+    seen = livez([(0.0, 0.001, 0.0, True), (0.05, 0.003, 0.04, True), (0.1, 9.0, 0.0, False)], killed_s=None)
+
+    assert (seen["asked"], seen["unanswered"]) == (3, 1)
+    assert (seen["p50_ms"], seen["max_ms"], seen["down_s"]) == (2.0, 3.0, 0.0)
+
+
+@pytest.mark.parametrize("wrong", ["other", "twice", "lost"])
+def test_a_burst_is_sound_only_if_every_pair_is_equal_or_given_up(wrong):
+    good = {"pairs": 9, "equal": 7, "gave_up": 2, "other": 0, "twice": 0, "lost": 0}
+
+    assert is_sound(good)
+    assert not is_sound({**good, "equal": 6})
+    assert not is_sound({**good, "equal": 6, wrong: 1})
