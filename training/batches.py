@@ -7,7 +7,6 @@ because padding costs time. Knows nothing of the loss.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +20,12 @@ from training.tokenizer import render
 __all__ = [
     "EncodedRanking",
     "Slice",
+    "batches_of",
     "encode",
     "forward_slices",
     "in_order",
     "reward_S",
     "rewards_of",
-    "shuffled_batches",
 ]
 
 _SLICE_TOKENS = 2048
@@ -73,13 +72,10 @@ def _num_shared(rows: list[list[int]]) -> int:
     return next((place for place, column in columns if len(set(column)) > 1), min(map(len, rows)))
 
 
-def shuffled_batches(
-    rankings: list[EncodedRanking], batch_tokens: int, rng: random.Random
-) -> Iterator[list[EncodedRanking]]:
-    """Yield every ranking once in random order, in batches of about `batch_tokens` and of one K each."""
-    order = rng.sample(rankings, len(rankings))
+def batches_of(rankings: Iterable[EncodedRanking], batch_tokens: int) -> Iterator[list[EncodedRanking]]:
+    """Yield every ranking once, in order, in batches of about `batch_tokens` and of one K each."""
     open_batches: dict[int, list[EncodedRanking]] = {}
-    for ranking in order:
+    for ranking in rankings:
         batch = open_batches.setdefault(len(ranking.rows), [])
         batch.append(ranking)
         if sum(member.num_tokens for member in batch) >= batch_tokens:
@@ -96,14 +92,12 @@ class Slice:
         ids_ST: Their token ids, padded on the right.
         lengths_S: How many of them are real.
         hidden_STH: Final hidden states, after the last norm.
-        middle_STH: Hidden states half-way through the layers.
     """
 
     rows: list[int]
     ids_ST: Tensor
     lengths_S: Tensor
     hidden_STH: Tensor
-    middle_STH: Tensor
 
     @property
     def last_SH(self) -> Tensor:  # noqa: N802 - the dimension suffix names its shape
@@ -119,9 +113,8 @@ def forward_slices(model: PreTrainedModel, rows: Sequence[tuple[int, ...]]) -> I
         ids_ST = torch.zeros(len(piece), int(lengths_S.max()), dtype=torch.long)
         for place, index in enumerate(piece):
             ids_ST[place, : len(rows[index])] = torch.tensor(rows[index])
-        output = model.base_model(input_ids=ids_ST, use_cache=False, output_hidden_states=True)
-        middle_STH = output.hidden_states[len(output.hidden_states) // 2]
-        yield Slice(piece, ids_ST, lengths_S, output.last_hidden_state, middle_STH)
+        output = model.base_model(input_ids=ids_ST, use_cache=False)
+        yield Slice(piece, ids_ST, lengths_S, output.last_hidden_state)
 
 
 def _slices(by_length: list[int], rows: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:

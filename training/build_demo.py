@@ -39,20 +39,21 @@ class DemoSize:
     Attributes:
         num_rankings: Training rankings.
         num_tokenizer_rankings: How many of them the tokenizer is trained on.
-        num_held_out: Held-out rankings that are evaluated.
+        num_held_out: Rankings of the held-out split (looked at between trainings, so in effect validation) and of
+            the test split that are evaluated.
         vocab_size: Most entries of the tokenizer.
         hidden_size: Width of the model; heads are 32 wide.
         num_layers: Depth of the model.
         intermediate_size: Width of its feed-forward layers.
     """
 
-    num_rankings: int = 10_000
+    num_rankings: int = 20_000
     num_tokenizer_rankings: int = 4_000
     num_held_out: int = 400
     vocab_size: int = 4096
     hidden_size: int = 192
-    num_layers: int = 4
-    intermediate_size: int = 512
+    num_layers: int = 6
+    intermediate_size: int = 384
 
 
 FULL = DemoSize()
@@ -72,7 +73,9 @@ _MATCHING_GAIN = 3.0
 _ROPE_THETA = 100_000.0
 """Turns most of a 32-wide head slowly, so that a match some hundred tokens away still counts."""
 
-TRAINING = TrainConfig(batch_tokens=1500, peak_lr=8e-4, short_first_share=0.6, hint_weight=1.0)
+TRAINING = TrainConfig(
+    batch_tokens=1800, peak_lr=1e-3, shuffles=False, num_short_first=1500, decay_share=0.3, hint_weight=1.0
+)
 
 
 def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSequenceClassification:
@@ -201,6 +204,7 @@ def _evaluate(out: Path, seed: int, size: DemoSize, nectar: Path | None) -> dict
     score = scorer_of(*load_folder(out))
     found: dict[str, object] = {
         "held_out": evaluate(score, generate(seed, Split.HELD_OUT, size.num_held_out)).as_dict(),
+        "test": evaluate(score, generate(seed, Split.TEST, size.num_held_out)).as_dict(),
         "train": evaluate(score, generate(seed, Split.TRAIN, size.num_held_out // 2)).as_dict(),
     }
     if nectar is not None:

@@ -157,13 +157,14 @@ def main() -> None:
     parser.add_argument("folder", help="sequence-classification folder")
     parser.add_argument("--data", action="append", default=[], help="Nectar-style JSONL file; may be repeated")
     parser.add_argument("--held-out", type=int, default=0, help="rankings of the generator's held-out split")
+    parser.add_argument("--test", type=int, default=0, help="rankings of the generator's test split")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generator")
     args = parser.parse_args()
     score = scorer_of(*load_folder(args.folder))
     reports = {path: evaluate(score, read_rankings(path)).as_dict() for path in args.data}
-    if args.held_out:
-        rankings = generate(args.seed, Split.HELD_OUT, args.held_out)
-        reports["held_out"] = evaluate(score, rankings).as_dict()
+    for split, num_rankings in ((Split.HELD_OUT, args.held_out), (Split.TEST, args.test)):
+        if num_rankings:
+            reports[split] = evaluate(score, generate(args.seed, split, num_rankings)).as_dict()
     print(json.dumps(reports, indent=2))
 
 

@@ -1,9 +1,9 @@
 """Hints: dense side tasks that help a small model trained from nothing find what the reward needs.
 
 One number for each answer is a thin signal. While training, two extra heads are asked at every token of an
-answer: which defect the answer has (where the data name it), and whether this very token occurred in the
-prompt, and earlier in the answer (which follows from the ids alone, and is what relevance and repetition rest
-on). The heads are thrown away afterwards; the reward never sees them.
+answer: which defect the answer has (where the data name it), and whether this very token, and this very pair of
+neighbours, occurred in the prompt, and earlier in the answer (which follows from the ids alone, and is what relevance,
+correctness and repetition rest on). The heads are thrown away afterwards; the reward never sees them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import EncodedRanking, Slice
+from training.batches import EncodedRanking
 from training.demo_data.answers import Defect
+from training.packed import PackedRow, States
 
-__all__ = ["HintHeads", "copies_STO", "targets_of"]
+__all__ = ["HintHeads", "copies_TO", "targets_of"]
 
 _CLASSES = {defect.value: place for place, defect in enumerate(Defect)}
 
@@ -26,44 +27,62 @@ class HintHeads(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.defect = nn.Linear(hidden_size, len(_CLASSES))
-        self.copies = nn.Linear(hidden_size, 2)
+        self.copies = nn.Linear(hidden_size, 4)
 
-    def losses(self, piece: Slice, targets: list[tuple[int, int]]) -> Tensor:
-        """Give each answer token's loss: naming the defect from what was read so far, and knowing copies."""
-        starts_S, classes_S = torch.tensor([targets[row] for row in piece.rows]).unbind(1)
-        position_T = torch.arange(piece.ids_ST.shape[1])
-        is_answer_ST = (position_T >= starts_S.unsqueeze(1)) & (position_T < piece.lengths_S.unsqueeze(1))
-        classes_N = classes_S.unsqueeze(1).expand_as(piece.ids_ST)[is_answer_ST]
+    def losses(self, row: PackedRow, states: States, targets: list[int]) -> Tensor:
+        """Give each answer token's loss: naming the defect from what was read so far, and knowing copies.
+
+        Args:
+            row: The packed row.
+            states: What the model made of it.
+            targets: The class of each answer of the ranking, as `targets_of` gives them.
+
+        Returns:
+            Losses [N] of the row's answer tokens, in nats.
+        """
+        is_answer_T = row.is_answer_T
+        classes_A = torch.tensor([targets[answer] for answer in row.answers])
+        classes_N = classes_A[row.segment_T[is_answer_T]]
         # An unnamed defect has class -1 and costs nothing.
-        logits_ND = self.defect(piece.hidden_STH[is_answer_ST])
+        logits_ND = self.defect(states.last_TH[is_answer_T])
         defect_N = F.cross_entropy(logits_ND, classes_N, reduction="none", ignore_index=-1)
         # Asked half-way through the layers, so that the later ones can sum the answers up.
-        middle_NH = F.layer_norm(piece.middle_STH[is_answer_ST], piece.middle_STH.shape[-1:])
-        copies_NO = copies_STO(piece.ids_ST, starts_S)[is_answer_ST].float()
+        middle_NH = F.layer_norm(states.middle_TH[is_answer_T], states.middle_TH.shape[-1:])
+        copies_NO = copies_TO(row)[is_answer_T].float()
         copies_N = F.binary_cross_entropy_with_logits(self.copies(middle_NH), copies_NO, reduction="none").sum(1)
         return defect_N + copies_N
 
 
-def copies_STO(ids_ST: Tensor, starts_S: Tensor) -> Tensor:  # noqa: N802 - the dimension suffix names its shape
-    """Say of each token whether the same id occurs in the prompt, and earlier in the answer.
-
-    Args:
-        ids_ST: Token ids.
-        starts_S: Where each row's answer begins.
+def copies_TO(row: PackedRow) -> Tensor:  # noqa: N802 - the dimension suffix names its shape
+    """Say of each token whether it stood before: its id in the prompt, in its answer; with its neighbour, likewise.
 
     Returns:
-        Booleans [S, T, 2]; meaningful for tokens of the answer.
+        Booleans [T, 4]; meaningful for tokens of an answer. The last two ask for the same id after the same id.
     """
-    num_tokens = ids_ST.shape[1]
-    same_STT = ids_ST.unsqueeze(2) == ids_ST.unsqueeze(1)
-    is_prompt_ST = torch.arange(num_tokens) < starts_S.unsqueeze(1)
-    in_prompt_ST = (same_STT & is_prompt_ST.unsqueeze(1)).any(2)
-    earlier_TT = torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril(-1)
-    in_answer_ST = (same_STT & earlier_TT & ~is_prompt_ST.unsqueeze(1)).any(2)
-    return torch.stack([in_prompt_ST, in_answer_ST], dim=2)
+    same_TT = row.ids_T.unsqueeze(1) == row.ids_T
+    earlier_TT = row.visible_TT.tril(-1)
+    previous_T = _previous_ids(row)
+    pair_TT = same_TT & (previous_T.unsqueeze(1) == previous_T)
+    found = [
+        (matches_TT & earlier_TT & (row.is_answer_T == in_answer)).any(1)
+        for matches_TT in (same_TT, pair_TT)
+        for in_answer in (False, True)
+    ]
+    return torch.stack(found, dim=1)
 
 
-def targets_of(ranking: EncodedRanking) -> list[tuple[int, int]]:
-    """Give for each row where its answer begins and the class of its defect, -1 where nobody said."""
-    classes = [_CLASSES[defect] for defect in ranking.defects] or [-1] * len(ranking.rows)
-    return [(ranking.num_prompt_tokens, defect_class) for defect_class in classes]
+def _previous_ids(row: PackedRow) -> Tensor:
+    """The id before each token in its own conversation; -1 before the first."""
+    previous_T = row.ids_T.roll(1)
+    previous_T[0] = -1
+    starts_T = row.segment_T != row.segment_T.roll(1)
+    starts_T[0] = False
+    num_prompt = int((row.segment_T == -1).sum())
+    if num_prompt:
+        previous_T[starts_T] = row.ids_T[num_prompt - 1]
+    return previous_T
+
+
+def targets_of(ranking: EncodedRanking) -> list[int]:
+    """Give for each answer the class of its defect, -1 where nobody said."""
+    return [_CLASSES[defect] for defect in ranking.defects] or [-1] * len(ranking.rows)

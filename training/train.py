@@ -3,14 +3,13 @@
 `python -m training.train --data FILE.jsonl --base FOLDER --out FOLDER`
 
 The base is any causal sequence-classification folder with one label and a tokenizer with a chat template; the
-result is such a folder again. AdamW, linear warm-up, cosine decay, everything seeded. CPU first: one process,
-one device, fp32. Knows nothing of where rankings come from.
+result is such a folder again. AdamW, linear warm-up, a plateau, linear decay, everything seeded. CPU first: one
+process, one device, fp32. Knows nothing of where rankings come from.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -26,19 +25,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from training.batches import (
-    EncodedRanking,
-    encode,
-    forward_slices,
-    in_order,
-    reward_S,
-    shuffled_batches,
-)
+from training.batches import EncodedRanking, batches_of, encode
 from training.hints import HintHeads, targets_of
 from training.kwise_loss import plackett_luce_nll
 from training.nectar import read_rankings
+from training.packed import forward_packed, packed_rows
 
-__all__ = ["TrainConfig", "load_folder", "main", "save_folder", "train"]
+__all__ = ["TrainConfig", "TrainingRun", "all_batches", "load_folder", "main", "save_folder", "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +42,13 @@ class TrainConfig:
         num_epochs: Passes over the rankings.
         batch_tokens: Tokens in one optimiser step, about.
         peak_lr: Learning rate after warm-up.
-        warmup_share: Part of all steps in which the rate rises linearly.
+        num_warmup: Steps in which the rate rises linearly, a tenth of all at most; then it stays at its peak.
+        decay_share: Part of all steps, at their end, in which the rate falls linearly to a fiftieth of the peak.
         weight_decay: AdamW's, on matrices alone.
         clip_norm: Largest gradient norm.
-        short_first_share: Part of the rankings, the shortest, that the first epoch begins with: which words
-            of an answer come back from the prompt is learned sooner where there are few.
+        shuffles: Whether every epoch draws an order of its own, or all keep the order given.
+        num_short_first: So many rankings, the shorter half of the first twice as many, come first: which words of an
+            answer come back from the prompt is learned sooner where there are few.
         hint_weight: Weight of the side tasks at every token of an answer (`hints.py`).
         centering: Weight of the squared mean reward of a ranking, which the K-wise loss leaves free.
         max_tokens: Longest row; rankings with a longer one are left out.
@@ -63,10 +58,12 @@ class TrainConfig:
     num_epochs: int = 1
     batch_tokens: int = 5000
     peak_lr: float = 1.5e-3
-    warmup_share: float = 0.05
+    num_warmup: int = 50
+    decay_share: float = 0.5
     weight_decay: float = 0.1
     clip_norm: float = 1.0
-    short_first_share: float = 0.0
+    shuffles: bool = True
+    num_short_first: int = 0
     hint_weight: float = 0.0
     centering: float = 0.01
     max_tokens: int = 2048
@@ -90,33 +87,57 @@ def train(
     Returns:
         The K-wise loss of every step, in nats for each choice.
     """
-    batches = _all_batches(rankings, config)
-    heads = HintHeads(model.config.hidden_size)
-    optimizer = _optimizer([*model.parameters(), *heads.parameters()], config)
-    losses: list[float] = []
-    started_s, num_tokens = time.monotonic(), 0
+    run = TrainingRun(model, config)
+    batches = all_batches(rankings, config)
     model.train()
-    for step, batch in enumerate(batches):
-        rate = _learning_rate(config, step, len(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        losses.append(_step(model, heads, optimizer, batch, config))
-        num_tokens += sum(ranking.num_tokens for ranking in batch)
-        if step % 50 == 49 or step + 1 == len(batches):
-            recent = sum(losses[-50:]) / len(losses[-50:])
-            speed = num_tokens / (time.monotonic() - started_s)
-            report(f"step {step + 1}/{len(batches)}  loss {recent:.4f}  lr {rate:.2e}  {speed:.0f} tokens/s")
+    losses = [run.step(batch, step, len(batches), report) for step, batch in enumerate(batches)]
     model.train(False)
     return losses
 
 
-def _all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[list[EncodedRanking]]:
-    """Order all epochs' batches; in the first epoch the shorter rankings come first if that is asked for."""
+class TrainingRun:
+    """A model being trained: its side tasks' heads, its optimiser and how it has gone."""
+
+    def __init__(self, model: PreTrainedModel, config: TrainConfig) -> None:
+        self._model, self._config = model, config
+        self.heads = HintHeads(model.config.hidden_size)
+        self.optimizer = _optimizer([*model.parameters(), *self.heads.parameters()], config)
+        self._losses: list[float] = []
+        self._num_tokens = 0
+        self._started_s = time.monotonic()
+
+    def step(self, batch: list[EncodedRanking], step: int, num_steps: int, report: Callable[[str], None]) -> float:
+        """Take one optimiser step and give its K-wise loss."""
+        rate = _learning_rate(self._config, step, num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._losses.append(_step(self._model, self.heads, self.optimizer, batch, self._config))
+        self._num_tokens += sum(ranking.num_tokens for ranking in batch)
+        if step % 50 == 49 or step + 1 == num_steps:
+            recent = sum(self._losses[-50:]) / len(self._losses[-50:])
+            speed = self._num_tokens / (time.monotonic() - self._started_s)
+            report(f"step {step + 1}/{num_steps}  loss {recent:.4f}  lr {rate:.2e}  {speed:.0f} tokens/s")
+        return self._losses[-1]
+
+
+def all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[list[EncodedRanking]]:
+    """Order all epochs' batches; the shorter half of the first rankings comes first if that is asked for."""
     rng = random.Random(config.seed)
-    by_length = sorted(rankings, key=lambda ranking: ranking.num_tokens)
-    num_short = round(config.short_first_share * len(rankings))
-    phases = [by_length[:num_short], by_length[num_short:]] + [rankings] * (config.num_epochs - 1)
-    return [batch for phase in phases for batch in shuffled_batches(phase, config.batch_tokens, rng)]
+    if config.num_short_first:
+        rankings = _short_first(rankings, config.num_short_first)
+    batches: list[list[EncodedRanking]] = []
+    for _ in range(config.num_epochs):
+        order = rng.sample(rankings, len(rankings)) if config.shuffles else rankings
+        batches += batches_of(order, config.batch_tokens)
+    return batches
+
+
+def _short_first(rankings: list[EncodedRanking], num_short: int) -> list[EncodedRanking]:
+    """Move the shorter half of the first `2 * num_short` rankings to the front; either part keeps its order."""
+    head = range(min(2 * num_short, len(rankings)))
+    short = set(sorted(head, key=lambda index: rankings[index].num_tokens)[:num_short])
+    order = [*sorted(short), *(index for index in range(len(rankings)) if index not in short)]
+    return [rankings[index] for index in order]
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
@@ -126,16 +147,15 @@ def _optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> tor
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.99))
+    return torch.optim.AdamW(groups, lr=config.peak_lr, betas=(0.9, 0.99), fused=True)
 
 
 def _learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
-    """Rise linearly over the warm-up, then fall along half a cosine to a twentieth of the peak."""
-    num_warmup = max(1, round(config.warmup_share * num_steps))
-    if step < num_warmup:
-        return config.peak_lr * (step + 1) / num_warmup
-    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
-    return config.peak_lr * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+    """Rise linearly, stay, and fall linearly; in a run of some length only the fall depends on the number of steps."""
+    num_decay = round(config.decay_share * num_steps)
+    rise = (step + 1) / max(1, min(config.num_warmup, num_steps // 10))
+    fall = (num_steps - step) / max(1, num_decay)
+    return config.peak_lr * max(0.02, min(1.0, rise, fall))
 
 
 def _step(
@@ -145,15 +165,16 @@ def _step(
     batch: list[EncodedRanking],
     config: TrainConfig,
 ) -> float:
-    rows = [row for ranking in batch for row in ranking.rows]
-    targets = [target for ranking in batch for target in targets_of(ranking)]
-    rewards: list[tuple[list[int], Tensor]] = []
+    rewards: list[Tensor] = []
     hints: list[Tensor] = []
-    for piece in forward_slices(model, rows):
-        rewards.append((piece.rows, reward_S(model, piece)))
-        if config.hint_weight:
-            hints.append(heads.losses(piece, targets))
-    rewards_GK = in_order(rewards).view(len(batch), -1)
+    for ranking in batch:
+        targets = targets_of(ranking)
+        for row in packed_rows(ranking):
+            reward_A, states = forward_packed(model, row)
+            rewards.append(reward_A)
+            if config.hint_weight:
+                hints.append(heads.losses(row, states, targets))
+    rewards_GK = torch.cat(rewards).view(len(batch), -1)
     loss = plackett_luce_nll(rewards_GK, torch.tensor([ranking.tiers for ranking in batch]))
     total = loss + config.centering * rewards_GK.mean(dim=1).square().mean()
     if hints:

@@ -1,3 +1,4 @@
+import itertools
 import random
 from pathlib import Path
 
@@ -6,13 +7,14 @@ import pytest
 from training.demo_data import bank
 from training.demo_data.answers import WEIGHTS, Defect
 from training.demo_data.bank import Entry, Fill, load_bank, load_phrases
-from training.demo_data.checkable import HELD_OUT_KINDS, TRAIN_KINDS
 from training.demo_data.generator import NUM_ANSWERS, generate
 from training.demo_data.gibberish import gibberish
+from training.demo_data.kinds import HELD_OUT_KINDS, TEST_KINDS, TRAIN_KINDS, kinds_of
 from training.demo_data.lexicon import FILLER_SORTS, Split, load_lexicon, tidy
 from training.evaluate import evaluate
 from training.rankings import Ranking
 
+PAIRS = pytest.mark.parametrize(("one", "other"), list(itertools.combinations(Split, 2)))
 SPLITS = pytest.mark.parametrize("split", list(Split), ids=str)
 
 
@@ -30,6 +32,14 @@ def test_another_seed_gives_other_rankings() -> None:
 
 def test_a_ranking_depends_on_its_index_alone() -> None:
     assert list(generate(3, Split.TRAIN, 5)) == list(generate(3, Split.TRAIN, 9))[:5]
+
+
+def test_a_sound_answer_is_best_and_no_answer_worst() -> None:
+    """The order of the grades; those inside a grade are tied on purpose."""
+    assert WEIGHTS[Defect.NONE] < min(WEIGHTS[defect] for defect in Defect if defect != Defect.NONE)
+    assert WEIGHTS[Defect.UNFINISHED] == WEIGHTS[Defect.INCOMPLETE] == WEIGHTS[Defect.REPETITIVE]
+    assert WEIGHTS[Defect.REPETITIVE] < WEIGHTS[Defect.WRONG] < WEIGHTS[Defect.GIBBERISH]
+    assert set(WEIGHTS) == set(Defect)
 
 
 @SPLITS
@@ -60,29 +70,33 @@ def test_false_answers_are_a_fair_share_of_all_pairs(split: Split) -> None:
     assert pairs.count(("none", "wrong")) / len(pairs) > 0.04
 
 
-def test_the_splits_share_no_question_kind() -> None:
-    kinds = {split: {ranking.kind for ranking in rankings_of(split)} for split in Split}
-
-    assert not kinds[Split.TRAIN] & kinds[Split.HELD_OUT]
-    assert not set(TRAIN_KINDS) & set(HELD_OUT_KINDS)
+@PAIRS
+def test_two_splits_share_no_question_kind(one: Split, other: Split) -> None:
+    assert not kinds_in(one) & kinds_in(other)
 
 
-def test_the_splits_share_no_question_and_no_sentence() -> None:
+def kinds_in(split: Split) -> set[str]:
+    return {ranking.kind for ranking in rankings_of(split)} | set(kinds_of(split))
+
+
+@PAIRS
+def test_two_splits_share_no_question_and_no_sentence(one: Split, other: Split) -> None:
     def texts(split: Split) -> set[str]:
         entries: list[Entry] = load_bank(split)
         in_bank = {text for entry in entries for text in (*entry.questions, *sum(entry.parts, ()))}
         return in_bank | {line for lines in load_phrases(split).values() for line in lines}
 
-    assert not texts(Split.TRAIN) & texts(Split.HELD_OUT)
+    assert not texts(one) & texts(other)
 
 
-def test_the_splits_share_no_topic() -> None:
+@PAIRS
+def test_two_splits_share_no_topic(one: Split, other: Split) -> None:
     def topics(split: Split) -> set[str]:
         words = load_lexicon(split).words
         listed = {word for sort in words if sort not in FILLER_SORTS for word in words[sort]}
         return listed | own_words(split)
 
-    assert not topics(Split.TRAIN) & topics(Split.HELD_OUT)
+    assert not topics(one) & topics(other)
 
 
 def own_words(split: Split) -> set[str]:
@@ -91,26 +105,31 @@ def own_words(split: Split) -> set[str]:
     return {match["own"].lower() for match in bank._SLOT.finditer("\n".join(texts)) if match["own"]}
 
 
-def test_the_splits_share_no_invented_word() -> None:
+@PAIRS
+def test_two_splits_share_no_invented_word(one: Split, other: Split) -> None:
     rng = random.Random(0)
-    lexicons = [load_lexicon(split) for split in Split]
+    lexicons = [load_lexicon(split) for split in (one, other)]
 
-    train, held_out = ({lexicon.invent(rng) for _ in range(500)} for lexicon in lexicons)
+    ours, theirs = ({lexicon.invent(rng) for _ in range(500)} for lexicon in lexicons)
 
-    assert not train & held_out
+    assert not ours & theirs
 
 
-def test_held_out_topics_are_no_filler_words_of_training() -> None:
-    held_out = load_lexicon(Split.HELD_OUT).words
-    topics = {word for sort in held_out if sort not in FILLER_SORTS for word in held_out[sort]}
+@pytest.mark.parametrize("split", [Split.HELD_OUT, Split.TEST])
+def test_topics_kept_back_are_no_filler_words_of_training(split: Split) -> None:
+    kept_back = load_lexicon(split).words
+    topics = {word for sort in kept_back if sort not in FILLER_SORTS for word in kept_back[sort]}
     train = load_lexicon(Split.TRAIN).words
 
     assert not topics & {word for sort in FILLER_SORTS for word in train[sort]}
 
 
-@pytest.mark.parametrize("kind", [*TRAIN_KINDS, *HELD_OUT_KINDS])
+ALL_KINDS = {**TRAIN_KINDS, **HELD_OUT_KINDS, **TEST_KINDS}
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_wrong_answers_to_checkable_questions_differ_from_the_right_one(kind: str) -> None:
-    draw = {**TRAIN_KINDS, **HELD_OUT_KINDS}[kind]
+    draw = ALL_KINDS[kind]
     for seed in range(50):
         drawn = draw(random.Random(seed), load_lexicon(Split.TRAIN))
         assert drawn.right not in drawn.wrong

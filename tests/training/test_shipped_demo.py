@@ -13,14 +13,22 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 FOLDER = Path(__file__).parents[2] / "model_store" / "weights" / "demo"
-NATURAL = json.loads(Path(__file__).with_name("natural_prompts.json").read_text(encoding="utf-8"))
 
 
+def natural(name: str) -> list[dict[str, str]]:
+    """Prompts in everyday words, each with a good answer and three bad ones."""
+    cases: list[dict[str, str]] = json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return cases
+
+
+NATURAL = {"validation": natural("natural_prompts.json"), "test": natural("natural_prompts_test.json")}
+"""The first ten were looked at between trainings; the other ten were written before the recipe was last changed."""
 MISSED = {
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
     ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "gibberish"),
+    ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
 }
-"""Pairs that the weights of seed 0, 10,000 rankings put the wrong way round."""
+"""Pairs that the present weights put the wrong way round."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason=f"no demo weights in {FOLDER}: build them first")
 
@@ -44,8 +52,9 @@ def pairs() -> list[object]:
     """Every natural prompt with each of its bad answers; the missed ones marked."""
     missed = pytest.mark.xfail(strict=True, reason="target missed: the bad answer scores higher")
     return [
-        pytest.param(case, bad, marks=[missed] if (case["prompt"], bad) in MISSED else [], id=f"{bad} {number}")
-        for number, case in enumerate(NATURAL)
+        pytest.param(case, bad, marks=[missed] if (case["prompt"], bad) in MISSED else [], id=f"{split} {bad} {number}")
+        for split, cases in NATURAL.items()
+        for number, case in enumerate(cases)
         for bad in ("rude", "gibberish", "off_topic")
     ]
 
@@ -59,17 +68,22 @@ def test_the_weights_are_small_enough_to_ship() -> None:
     assert (FOLDER / "model.safetensors").stat().st_size <= 12_000_000
 
 
-def held_out() -> dict[str, Any]:
+def figures(split: str) -> dict[str, Any]:
     recipe = json.loads((FOLDER / "recipe.json").read_text(encoding="utf-8"))
-    figures: dict[str, Any] = recipe["evaluation"]["held_out"]
-    return figures
+    found: dict[str, Any] = recipe["evaluation"][split]
+    return found
 
 
-def test_length_alone_does_not_explain_the_held_out_figure() -> None:
-    assert held_out()["length_only"] <= 0.55
-    assert held_out()["overall"]["low"] > held_out()["length_only"]
+SPLITS = pytest.mark.parametrize("split", ["held_out", "test"])
 
 
-@pytest.mark.xfail(strict=True, reason="target missed: 0.837 on unseen kinds, wordings and topics")
-def test_nine_of_ten_held_out_pairs_are_right() -> None:
-    assert held_out()["overall"]["accuracy"] >= 0.9
+@SPLITS
+def test_length_alone_does_not_explain_the_figure(split: str) -> None:
+    assert figures(split)["length_only"] <= 0.55
+    assert figures(split)["overall"]["low"] > figures(split)["length_only"]
+
+
+@pytest.mark.xfail(strict=True, reason="target missed on unseen kinds, wordings and topics")
+@SPLITS
+def test_nine_of_ten_pairs_are_right(split: str) -> None:
+    assert figures(split)["overall"]["accuracy"] >= 0.9

@@ -1,5 +1,4 @@
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -7,16 +6,17 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from service.types import Message
-from training.batches import EncodedRanking, encode, rewards_of, shuffled_batches
+from training.batches import EncodedRanking, batches_of, encode, rewards_of
 from training.build_demo import QUICK, build, demo_model
 from training.demo_data.generator import generate
 from training.demo_data.lexicon import Split
 from training.evaluate import Accuracy, evaluate, scorer_of
-from training.hints import copies_STO
+from training.hints import copies_TO
 from training.nectar import write_rankings
+from training.packed import forward_packed, packed_rows
 from training.rankings import Ranking
 from training.tokenizer import texts_of, train_tokenizer
-from training.train import TrainConfig, load_folder, main, train
+from training.train import TrainConfig, all_batches, load_folder, main, train
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,59 @@ def test_rewards_equal_those_of_the_model_itself(tiny_model: LlamaForSequenceCla
 def test_batches_hold_every_ranking_once_and_one_number_of_candidates_each() -> None:
     rankings = [EncodedRanking(((index, 2), (index, 3))[:2] * (1 + index % 2), (1, 2)) for index in range(20)]
 
-    batches = list(shuffled_batches(rankings, 16, random.Random(0)))
+    batches = list(batches_of(rankings, 16))
 
     assert sorted(ranking.rows[0][0] for batch in batches for ranking in batch) == list(range(20))
     assert all(len({len(ranking.rows) for ranking in batch}) == 1 for batch in batches)
+
+
+def lengths_in_order(config: TrainConfig) -> list[int]:
+    rankings = [EncodedRanking(((0,) * length, (1,) * length), (1, 2)) for length in (9, 2, 8, 3, 7, 1, 5)]
+    return [len(ranking.rows[0]) for batch in all_batches(rankings, config) for ranking in batch]
+
+
+def test_the_shorter_half_of_the_first_rankings_comes_first_if_asked_for() -> None:
+    assert lengths_in_order(TrainConfig(shuffles=False)) == [9, 2, 8, 3, 7, 1, 5]
+    assert lengths_in_order(TrainConfig(shuffles=False, num_short_first=2)) == [2, 3, 9, 8, 7, 1, 5]
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    twice = lengths_in_order(TrainConfig(num_epochs=2))
+
+    assert sorted(twice[:7]) == sorted(twice[7:]) == [1, 2, 3, 5, 7, 8, 9]
+    assert twice[:7] != twice[7:]
+
+
+PACKABLE = EncodedRanking(((5, 9, 7, 3), (5, 9, 4, 6, 8, 3), (5, 9, 3)), (0, 1, 2), num_prompt_tokens=2)
+
+
+def test_rewards_of_a_packed_ranking_are_those_of_its_rows(tiny_model: LlamaForSequenceClassification) -> None:
+    rows = list(packed_rows(PACKABLE))
+
+    with torch.inference_mode():
+        packed, _ = forward_packed(tiny_model, rows[0])
+        alone = rewards_of(tiny_model, PACKABLE.rows)
+
+    assert len(rows) == 1
+    assert len(rows[0].ids_T) == 2 + 2 + 4 + 1
+    # Another order of the same sums in fp32.
+    assert packed.tolist() == pytest.approx(alone.tolist(), abs=1e-5)
+
+
+def test_a_long_ranking_is_packed_into_several_rows_and_no_answer_is_lost() -> None:
+    ranking = EncodedRanking(tuple((1, 2, *[3 + index] * 500) for index in range(5)), (0, 1, 2, 3, 4), 2)
+
+    rows = list(packed_rows(ranking))
+
+    assert [row.answers for row in rows] == [(0, 1), (2, 3), (4,)]
+    assert [row.ids_T[row.last_A].tolist() for row in rows] == [[3, 4], [5, 6], [7]]
+
+
+def test_an_answer_that_begins_another_one_keeps_a_token_of_its_own() -> None:
+    (row,) = packed_rows(EncodedRanking(((5, 9, 7), (5, 9)), (0, 1), num_prompt_tokens=2))
+
+    assert row.ids_T.tolist() == [5, 9, 7, 9]
+    assert row.last_A.tolist() == [2, 3]
 
 
 def test_rankings_with_too_long_a_row_are_left_out() -> None:
@@ -107,7 +156,8 @@ def test_a_quick_build_leaves_a_plain_folder_and_its_recipe(quick_folder: Path) 
     assert config["architectures"] == ["LlamaForSequenceClassification"]
     assert config["pad_token_id"] == 1
     assert recipe["seed"] == 0
-    assert recipe["evaluation"]["held_out"]["num_rankings"] == QUICK.num_held_out
+    for split in ("held_out", "test"):
+        assert recipe["evaluation"][split]["num_rankings"] == QUICK.num_held_out
 
 
 def test_the_same_seed_gives_the_same_data_and_tokenizer_bytes(tmp_path: Path, quick_folder: Path) -> None:
@@ -143,9 +193,13 @@ def test_an_interval_shrinks_with_the_number_of_rankings() -> None:
     assert many.high - many.low < few.high - few.low
 
 
-def test_copies_are_known_by_their_ids() -> None:
-    ids_ST = torch.tensor([[4, 5, 6, 4, 7, 7]])
+def test_copies_and_copied_pairs_are_known_by_their_ids() -> None:
+    ranking = EncodedRanking(((4, 5, 6, 4, 5, 7, 7), (4, 5, 6, 9, 9, 9)), (0, 1), num_prompt_tokens=3)
+    (row,) = packed_rows(ranking)
 
-    copies = copies_STO(ids_ST, torch.tensor([3]))
+    copies = copies_TO(row)[row.is_answer_T].int().tolist()
 
-    assert copies[0, 3:].tolist() == [[True, False], [False, False], [False, True]]
+    # In the prompt, in the answer so far, and the same for the pair with the token before.
+    first, second = copies[:4], copies[4:]
+    assert first == [[1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
+    assert second == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 1]]

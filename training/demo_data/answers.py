@@ -2,7 +2,7 @@
 
 A `Task` says what a question asks for and which sentences answer it. `AnswerWriter` has one method for each
 `Defect`. Length is an input, never a consequence of the defect, so that it is no shortcut. Quality is
-`-WEIGHTS[defect]`: an ordering we chose and state here, from a sound answer to nonsense.
+`-WEIGHTS[defect]`: four grades that we chose and state here, from a sound answer to none at all.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ class Defect(StrEnum):
     GIBBERISH = "gibberish"
 
 
-WEIGHTS: Mapping[Defect, int] = {defect: weight for weight, defect in enumerate(Defect)}
-"""How bad a defect is, in the order of the class: `none` 0 (sound), `unfinished` 1 (stops in mid-sentence),
-`incomplete` 2 (one asked-for part missing), `repetitive` 3, `wrong` 4 (false where that can be checked),
-`garbled` 5 (half of it nonsense), `insulting` 6 (sound, with an insult), `evasive` 7 (polite, says nothing),
-`off_topic` 8 (answers another question), `rude` 9 (insults instead of an answer), `gibberish` 10."""
+_TIERS: tuple[tuple[Defect, ...], ...] = (
+    (Defect.NONE,),
+    (Defect.UNFINISHED, Defect.INCOMPLETE, Defect.REPETITIVE),
+    (Defect.WRONG, Defect.GARBLED, Defect.INSULTING, Defect.EVASIVE),
+    (Defect.OFF_TOPIC, Defect.RUDE, Defect.GIBBERISH),
+)
+WEIGHTS: Mapping[Defect, int] = {defect: weight for weight, tier in enumerate(_TIERS) for defect in tier}
+"""How bad a defect is. 0: a sound answer. 1: a sound answer badly given, so that most of what was asked for is there:
+`unfinished` (stops in mid-sentence), `incomplete` (one asked-for part missing), `repetitive`. 2: about the question,
+but not to be used: `wrong` (false where that can be checked), `garbled` (half of it nonsense), `insulting` (sound,
+with an insult), `evasive` (polite, says nothing). 3: no answer to it: `off_topic` (answers another question), `rude`
+(insults instead of an answer), `gibberish`. Within a weight people would not agree, so those answers are tied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _SLOT = re.compile(r"\{(?P<sort>[a-z]+?)(?P<number>\d?)\}|\[(?P<own>[A-Za-z]+)\]
 _FREE_SORTS = ("animal", "plant", "tool", "food", "material", "nature", "event", "place")
 """What may stand in a free slot instead of its own word."""
 _OWN_WORD_SHARE = 0.5
-_SUFFIX = {Split.TRAIN: "train", Split.HELD_OUT: "heldout"}
+_SUFFIX = {Split.TRAIN: "train", Split.HELD_OUT: "heldout", Split.TEST: "test"}
 
 
 @dataclass(frozen=True, slots=True)

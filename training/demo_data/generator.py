@@ -5,7 +5,7 @@ Rule: every answer is written with exactly one known defect (or none), and a ran
 gives every asked-for part, is correct where that can be checked, and is neither repetitive, nonsense, nor
 rude. Its length is drawn first and independently, so that neither "longer" nor "shorter" predicts the order.
 
-The two splits share no question kind, no wording (bank entry or phrase) and no topic word. Everything is a
+No two splits share a question kind, a wording (bank entry or phrase) or a topic word. Everything is a
 function of (seed, split, index). Knows nothing of tokens or models.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from service.types import Message
 from training.demo_data.answers import WEIGHTS, AnswerWriter, Defect, Task
 from training.demo_data.bank import Entry, Fill, fill_once, load_bank, load_phrases
-from training.demo_data.checkable import kinds_of
+from training.demo_data.kinds import kinds_of
 from training.demo_data.lexicon import Lexicon, Split, load_lexicon
 from training.demo_data.rewording import Reworder
 from training.rankings import Ranking
@@ -28,8 +28,9 @@ __all__ = ["NUM_ANSWERS", "Generator", "generate"]
 
 NUM_ANSWERS = 7
 """Answers in a ranking, as in Nectar."""
-_CHECKABLE_SHARE = 0.25
-"""Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions."""
+_CHECKABLE_SHARES = {Split.TRAIN: 0.35, Split.HELD_OUT: 0.25, Split.TEST: 0.25}
+"""Enough that false answers are a fair share of all pairs (about 6 %) without crowding out open questions; more of
+them in training, where they are the slowest to learn."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
 """Share of invented topics: no model can memorise them, so it has to compare answer and prompt."""
@@ -91,7 +92,7 @@ class Generator:
         return Reworder.over(self._lexicon, sentences, carriers)
 
     def _drawn(self, rng: random.Random) -> Ranking:
-        is_checkable = rng.random() < _CHECKABLE_SHARE
+        is_checkable = rng.random() < _CHECKABLE_SHARES[self._lexicon.split]
         task, twin = self._checkable_task(rng) if is_checkable else self._open_task(rng)
         shape = _draw_shape(rng, is_checkable)
         earlier = [self._open_task(rng)[0] for _ in range(shape.num_earlier_turns)]

@@ -1,13 +1,14 @@
 """Text that says nothing, in several ways: random letters, keyboard runs, shuffled words, and more.
 
 Each way is a function of a generator, the words of a good answer, and a wished length in words. One way
-(`_reversed_words`) is kept for the held-out split. Knows nothing of prompts or scores.
+(`_reversed_words`) is kept for the held-out split, and one (`_no_vowels`) for the test split. Knows nothing of
+prompts or scores.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from training.demo_data.lexicon import FILLER_SORTS, Lexicon, Split
 
@@ -20,6 +21,7 @@ _FUNCTION_WORDS = (  # noqa: SIM905 - readable
     "after most where because"
 ).split()
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_WITHOUT_VOWELS = str.maketrans("", "", "aeiou")
 _NOISE = _LETTERS + _LETTERS + "0123456789"
 
 Way = Callable[[random.Random, Lexicon, list[str], int], list[str]]
@@ -27,8 +29,7 @@ Way = Callable[[random.Random, Lexicon, list[str], int], list[str]]
 
 def gibberish(rng: random.Random, lexicon: Lexicon, good: str, num_words: int) -> str:
     """Write about `num_words` words of nonsense; `good` is a sound answer that some ways take apart."""
-    ways = _HELD_OUT_WAYS if lexicon.split is Split.HELD_OUT else _WAYS
-    words = rng.choice(ways)(rng, lexicon, good.split(), max(3, num_words))
+    words = rng.choice(_WAYS_OF[lexicon.split])(rng, lexicon, good.split(), max(3, num_words))
     return _punctuated(rng, words) if rng.random() < 0.7 else " ".join(words)
 
 
@@ -93,6 +94,11 @@ def _reversed_words(rng: random.Random, lexicon: Lexicon, good: list[str], num_w
     return [word[::-1] for word in _to_length(rng, good, num_words)]
 
 
+def _no_vowels(rng: random.Random, lexicon: Lexicon, good: list[str], num_words: int) -> list[str]:
+    bare = [word.lower().translate(_WITHOUT_VOWELS).strip(".,") or "h" for word in _to_length(rng, good, num_words)]
+    return rng.sample(bare, len(bare))
+
+
 def _to_length(rng: random.Random, good: list[str], num_words: int) -> list[str]:
     start = rng.randrange(max(1, len(good) - num_words + 1))
     repeats = num_words // len(good) + 1
@@ -125,4 +131,8 @@ _WAYS: tuple[Way, ...] = (
     _moved_borders,
 )
 """Word order is the hardest to learn, so shuffling and salad come more often."""
-_HELD_OUT_WAYS: tuple[Way, ...] = (*_WAYS, _reversed_words)
+_WAYS_OF: Mapping[Split, tuple[Way, ...]] = {
+    Split.TRAIN: _WAYS,
+    Split.HELD_OUT: (*_WAYS, _reversed_words),
+    Split.TEST: (*_WAYS, _no_vowels),
+}

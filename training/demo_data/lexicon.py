@@ -37,6 +37,7 @@ class Split(StrEnum):
 
     TRAIN = "train"
     HELD_OUT = "held_out"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,12 @@ class Lexicon:
 
 
 def _split_of_invented(word: str) -> Split:
-    return Split.HELD_OUT if zlib.crc32(word.encode()) % 4 == 0 else Split.TRAIN
+    return {0: Split.HELD_OUT, 1: Split.TEST}.get(zlib.crc32(word.encode()) % 4, Split.TRAIN)
 
 
 def load_lexicon(split: Split) -> Lexicon:
     """Read `words.txt` and keep the words of a split; a topic held out in one sort is held out in all."""
-    listed = _read_words()
+    listed = _read_words("words.txt")
     held_out = {
         word for sort, words in listed.items() if sort not in FILLER_SORTS for word in words[_FIRST_HELD_OUT::4]
     }
@@ -82,11 +83,13 @@ def load_lexicon(split: Split) -> Lexicon:
     for sort, words in listed.items():
         wants_held_out = split is Split.HELD_OUT and sort not in FILLER_SORTS
         kept[sort] = tuple(word for word in words if (word in held_out) == wants_held_out and word not in _NEITHER)
+    if split is Split.TEST:
+        kept.update((sort, tuple(words)) for sort, words in _read_words("words_test.txt").items())
     return Lexicon(split, kept)
 
 
-def _read_words() -> dict[str, list[str]]:
-    lines = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").splitlines()
+def _read_words(name: str) -> dict[str, list[str]]:
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
     pairs = (line.partition(": ") for line in lines if line and not line.startswith("#"))
     return {sort: words.split(", ") for sort, _, words in pairs}
 

@@ -20,9 +20,9 @@ from training.rankings import Ranking
 __all__ = ["Reworder"]
 
 _WORD = re.compile(r"[A-Za-z]{4,}")
-_REWORDED_SHARE = 0.7
+_REWORDED_SHARE = 0.6
 """Share of rankings that are reworded at all; the rest keeps natural sentences."""
-_INVENTED_SHARE = 0.5
+_INVENTED_SHARE = 0.3
 _ENDINGS = ("ing", "ed", "es", "ly", "s")
 _COMMON_WORDS = """
     about after again also always another because been before being below best better between both cannot could
