@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,16 +51,16 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     """All sides on all workloads."""
     from benchmarks.peers.rounds import Journal, all_held, summary
 
-    began_s = time.monotonic()
     names = ("sides", "hidden", "layers", "threads", "clients", "pairs", "seed", "vllm_block", "vllm_args", "vllm_env")
-    journal = Journal(args.journal, {name: getattr(args, name) for name in names})
+    journal = Journal(args.journal, {name: getattr(args, name) for name in names} | {"commit": _commit()})
     with _sides(args) as (sides, fresh, facts):
         with all_held(sides):
-            _run_rounds(args, sides, fresh, journal, began_s)
+            _run_rounds(args, sides, fresh, journal)
         peaks = {side.server.name: round(side.server.peak_mib()) for side in sides if side.server}
     done = {name: [got for (workload, _), got in journal.rounds.items() if workload == name] for name in args.workloads}
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
         "machine": f"{platform.machine()} x {os.cpu_count()}",
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "shape": f"hidden {args.hidden}, {args.layers} layers, fp32",
@@ -71,11 +72,11 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _run_rounds(args: argparse.Namespace, sides: Sequence[Side], fresh: Any, journal: Journal, began_s: float) -> None:
+def _run_rounds(args: argparse.Namespace, sides: Sequence[Side], fresh: Any, journal: Journal) -> None:
     """Round by round, each on every workload, as long as another one as long as the longest fits the time."""
     from benchmarks.peers.rounds import run_round
 
-    longest_s = 0.0
+    began_s, longest_s = time.monotonic(), 0.0
     for number in range(args.rounds):
         for name in args.workloads:
             if (name, number) in journal.rounds:
@@ -145,6 +146,13 @@ def _peers(args: argparse.Namespace, folder: Path, bare: Path) -> list[Peer]:
     return made
 
 
+def _commit() -> str:
+    """What of this project is measured; empty outside a checkout."""
+    words = ("git", "describe", "--always", "--dirty", "--exclude=*")
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
 def _print_table(results: dict[str, list[dict[str, Any]]]) -> None:
     """Each side and way; at each peer's better way, how many times as fast ours is, by the clock and by core time."""
     row_of = "{:11} {:24} {:12} {:24} {:10} {:24} {:22} {}\n".format
@@ -177,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=64, help="pairs of a workload (64); half of it for rerank")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, help="begin no round that would end later than this")
+    parser.add_argument("--minutes", type=float, help="once all are up, begin no round that would end later")
     parser.add_argument("--journal", type=Path, help="where whole rounds are kept, to go on behind them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))

@@ -40,6 +40,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     [
         ("armorm-llama3-8b-v0.1", head_references.REFERENCES),
         ("qwen2.5-math-prm-7b", step_references.REFERENCES),
+        ("skywork-o1-open-prm-qwen-2.5-7b", step_references.REFERENCES),
         ("athene-rm-8b", more_references.REFERENCES),
         ("reward-model-deberta-v3-large-v2", head_references.REFERENCES),
     ],
@@ -66,7 +67,8 @@ async def test_a_served_entry_scores_as_its_reference_first_and_from_the_cache(
         assert abs(outcome.reward.score - expected) < TOLERANCE
         assert len(outcome.reward.objectives) == len(objectives)
         if reference.steps is not None:
-            assert len(outcome.reward.steps) == len(response.split("\n\n"))
+            steps = reference.steps(state, ids, reference.vocab_size)
+            assert outcome.reward.steps == pytest.approx(steps, abs=TOLERANCE)
     assert [outcome.reward for outcome in again] == [outcome.reward for outcome in first]
 
 
