@@ -56,6 +56,7 @@ class TorchEngine:
         self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
         self._frame_sizes = self._ladder[-1:]
         self._leaves_out_rows = False
+        self._is_prepared = False
 
     def info(self) -> EngineInfo:
         """Describes the engine; frame sizes are complete after `warm_up`."""
@@ -68,12 +69,19 @@ class TorchEngine:
             objectives=self._head.objectives,
         )
 
-    def warm_up(self, progress: Progress) -> None:
-        """Installs the packed attention, compares it with the plain forward, and admits frame sizes."""
+    def prepare(self) -> None:
+        """Installs the packed attention, so that frames can be run; nothing is checked yet. Harmless when repeated."""
+        if self._is_prepared:
+            return
         if self._device.type == "cpu":
             torch.set_num_threads(self._num_threads)
         install_table(self._backbone, self._options.max_tokens + 1)
         attention.install(self._backbone)
+        self._is_prepared = True
+
+    def warm_up(self, progress: Progress) -> None:
+        """Installs the packed attention, compares it with the plain forward, and admits frame sizes."""
+        self.prepare()
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
         progress("comparing packed attention with the model's plain forward")
         with torch.inference_mode():
