@@ -21,6 +21,7 @@
     ├── SlowBody              slow_body
     ├── Unauthorized          unauthorized
     └── SettingsError         settings (at start-up only)
+        └── QuantizationRefused
 
 Each class says its `code` (a contract with clients), a `status_hint` for HTTP, and whether trying again may
 help. Messages say what was given and what is allowed. Only `api/error_mapping.py` turns them into replies.
@@ -194,3 +195,7 @@ class SettingsError(RewardServiceError):
     """A setting is out of range; the message names it and what is allowed. Raised at start-up only."""
 
     code = "settings"
+
+
+class QuantizationRefused(SettingsError):
+    """Quantized weights give scores too unlike the unquantized ones; the message has both figures and their bounds."""

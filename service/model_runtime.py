@@ -7,8 +7,9 @@ import hashlib
 import json
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from model_store.families import is_packed
 from model_store.guess import default_dtype
@@ -28,19 +29,22 @@ from service.engine.memory import peak_bytes
 from service.engine.plain_engine import PlainEngine
 from service.engine.prefix_slots import kept_bytes_per_token
 from service.engine.protocol import Engine, Progress
+from service.engine.quantized_linear import quantize
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
+from service.quantized_engine import ParityText, PreparableEngine, QuantizedEngine
 from service.reward_head import build_head
 from service.scheduling.admission import Admission, QueueLimits
 from service.scheduling.batcher import FrameLimits
 from service.scheduling.prefix_directory import PrefixDirectory
+from service.scoring.parity import bundled_texts
 from service.scoring.served_model import GoldenPair, LoadedModel, Parts
 from service.settings import Settings
 from service.tokenization.encoder import PairEncoder
 from service.tokenization.loading import load_encoder
 from service.tokenization.pool import TokenizerPool
-from service.types import Conversation, EngineInfo, Fingerprint, Message, ModelCard, ModelId
+from service.types import Conversation, EncodedPair, EngineInfo, Fingerprint, Message, ModelCard, ModelId
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,19 @@ async def load_served_model(
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = build_head(on_disk.weights)
     capacity = _kept_tokens(on_disk, settings, device)
-    engine = EngineThread(wrap_engine(_engine(on_disk, head, settings, device, capacity)), settings.max_forward_s)
+    inner = _engine(on_disk, head, settings, device, capacity)
+    quantized = await asyncio.to_thread(_quantized, inner, on_disk, settings, encoder)
+    engine = EngineThread(wrap_engine(quantized or inner), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
     memory = peak_bytes(device) + _kept_bytes(on_disk, capacity)
     progress(
         f"{on_disk.manifest.name}: will take at most {memory / 2**30:.2f} GiB of memory, beside what waits in line"
     )
     facts = {"prefix_cache_tokens": str(capacity), "memory_budget_bytes": str(memory)}
+    facts |= quantized.parity.describe() if quantized else {}
     card = _card(on_disk, settings, engine.info(), head.description, facts)
-    model = _assemble(card, encoder, engine, PrefixDirectory(capacity), on_disk.manifest, settings, observer)
+    golden = _golden(on_disk.manifest, card.engine.numeric_mode["dtype"], quantized.shifts if quantized else {})
+    model = _assemble(card, encoder, engine, PrefixDirectory(capacity), golden, settings, observer)
     progress(f"{on_disk.manifest.name}: scoring the golden pairs")
     await model.start()
     return model
@@ -133,7 +141,7 @@ def _kept_bytes(on_disk: _OnDisk, kept_tokens: int) -> int:
     return kept_tokens * kept_bytes_per_token(on_disk.weights.backbone) if kept_tokens else 0
 
 
-def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> Engine:
+def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> PreparableEngine:
     """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
     cache could not keep what earlier frames computed of it."""
     longest = settings.chunk_tokens if kept_tokens >= on_disk.max_tokens else on_disk.max_tokens
@@ -144,6 +152,19 @@ def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_
     )
     engine = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
     return engine(on_disk.weights.backbone, head, options)
+
+
+def _quantized(
+    engine: PreparableEngine, on_disk: _OnDisk, settings: Settings, encoder: PairEncoder
+) -> QuantizedEngine | None:
+    """The engine with weights that are quantized as it warms up, if that is asked for."""
+    kind = settings.quantization
+    if kind == "none":
+        return None
+    conversations = list(dict.fromkeys((*_golden_conversations(on_disk.manifest), *bundled_texts())))
+    encoded = zip(conversations, encoder.encode_many(conversations), strict=True)
+    texts = [ParityText(conversation, pair) for conversation, pair in encoded if isinstance(pair, EncodedPair)]
+    return QuantizedEngine(engine, kind, partial(quantize, on_disk.weights.backbone, kind), texts)
 
 
 def _card(on_disk: _OnDisk, settings: Settings, engine: EngineInfo, head: str, facts: dict[str, str]) -> ModelCard:
@@ -194,7 +215,7 @@ def _assemble(
     encoder: PairEncoder,
     engine: EngineThread,
     directory: PrefixDirectory,
-    manifest: Manifest,
+    golden: list[GoldenPair],
     settings: Settings,
     observer: Observer,
 ) -> LoadedModel:
@@ -213,11 +234,10 @@ def _assemble(
         dispatcher=dispatcher,
         engine=engine,
     )
-    dtype = card.engine.numeric_mode["dtype"]
     model = LoadedModel(
         card,
         parts,
-        _golden(manifest, dtype),
+        golden,
         default_timeout_s=settings.default_timeout_s,
         park_s=settings.park_s,
     )
@@ -249,17 +269,23 @@ def _frame_listener(card: ModelCard, observer: Observer) -> Callable[[FrameRepor
     return listen
 
 
-def _golden(manifest: Manifest, dtype: str) -> list[GoldenPair]:
-    """The manifest's golden pairs, with what it allows for this dtype; none if it allows nothing for it."""
+def _golden(manifest: Manifest, dtype: str, shifts: Mapping[Conversation, float]) -> list[GoldenPair]:
+    """The manifest's golden pairs, with what it allows for this dtype; none if it allows nothing for it.
+
+    Quantized scores are held against the recorded ones moved by what quantizing was measured to move them, within the
+    same tolerance: the unquantized weights have to agree with the record, and what is served with what was measured.
+    """
     tolerance = manifest.golden.tolerance.get(dtype)
     if tolerance is None:
         return []
     return [
-        GoldenPair(
-            name=pair.name,
-            conversation=Conversation(tuple(Message(turn.role, turn.content) for turn in pair.prompt), pair.response),
-            score=pair.score,
-            tolerance=tolerance,
-        )
+        GoldenPair(pair.name, conversation, pair.score + shifts.get(conversation, 0.0), tolerance)
+        for pair, conversation in zip(manifest.golden.pairs, _golden_conversations(manifest), strict=True)
+    ]
+
+
+def _golden_conversations(manifest: Manifest) -> list[Conversation]:
+    return [
+        Conversation(tuple(Message(turn.role, turn.content) for turn in pair.prompt), pair.response)
         for pair in manifest.golden.pairs
     ]

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Number format of the backbone; None takes the manifest's. Part of the fingerprint."
     )
+    quantization: Literal["none", "int8", "fp8"] = Field(
+        "none",
+        description="Format the weights of the backbone's linear layers are kept in: int8 and fp8 (e4m3) take one byte "
+        "each and compute in dtype. Refused where it changes what the model says. Part of the fingerprint.",
+    )
     device: str = Field(
         "auto",
         min_length=1,

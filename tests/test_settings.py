@@ -76,6 +76,7 @@ def test_every_field_can_be_set_by_a_variable() -> None:
         "max_forward_s": "1.5",
         "park_s": "1.5",
         "dtype": "bfloat16",
+        "quantization": "int8",
         "device": "cuda:0,cuda:1",
         "threads": "1",
         "tokenizer_threads": "1",

@@ -12,6 +12,9 @@ import click
 
 from service.cli.settings_flags import LOCAL_ENGINE, settings_flags
 
+PARITY_DETAILS = ("order_agreement", "margin_error", "parity_texts")
+"""What a quantized model's card says of how well it agrees with itself unquantized."""
+
 
 @click.group()
 def models() -> None:
@@ -92,6 +95,9 @@ def verify(reference: str, **flags: Any) -> None:
             given = check.error if check.actual is None else repr(check.actual)
             verdict = "ok" if check.is_ok else "DIFFERS"
             click.echo(f"{verdict:8} {check.name}: expected {check.expected!r} within {check.tolerance:g}, got {given}")
+        for name in PARITY_DETAILS:
+            if name in model.card.details:
+                click.echo(f"quantized: {name} {model.card.details[name]}")
         if not checks:
             click.echo(f"no golden pair is recorded for {model.card.engine.numeric_mode['dtype']}")
         await model.close()

@@ -17,6 +17,7 @@ LOCAL_ENGINE = (
     "weights",
     "tokenizer",
     "dtype",
+    "quantization",
     "device",
     "threads",
     "chunk_tokens",

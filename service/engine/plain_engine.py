@@ -55,10 +55,14 @@ class PlainEngine:
             objectives=self._head.objectives,
         )
 
-    def warm_up(self, progress: Progress) -> None:
-        """Runs one random sequence twice and compares the bits."""
+    def prepare(self) -> None:
+        """Takes the threads it shall have, so that frames can be run; nothing is checked yet."""
         if self._device.type == "cpu":
             torch.set_num_threads(self._num_threads)
+
+    def warm_up(self, progress: Progress) -> None:
+        """Runs one random sequence twice and compares the bits."""
+        self.prepare()
         progress("one pair a forward: this family is not packed")
         rng = random.Random(0)
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]

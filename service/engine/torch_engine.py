@@ -56,6 +56,7 @@ class TorchEngine:
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
         self._leaves_out_rows = False
+        self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
 
     def info(self) -> EngineInfo:
         """Describes the engine; frame sizes are complete after `warm_up`."""
@@ -68,15 +69,20 @@ class TorchEngine:
             objectives=self._head.objectives,
         )
 
-    def warm_up(self, progress: Progress) -> None:
-        """Installs the packed attention, compares it with the plain forward, and admits frame sizes."""
+    def prepare(self) -> None:
+        """Installs the packed attention, so that frames can be run; nothing is checked yet. Harmless when repeated."""
         if self._device.type == "cpu":
             torch.set_num_threads(self._num_threads)
+        attention.install(self._backbone)
+
+    def warm_up(self, progress: Progress) -> None:
+        """Installs our layers, compares them with the plain forward, and admits frame sizes."""
+        attention.use(self._backbone, self._own_attention)
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
         progress("comparing packed attention with the model's plain forward")
         with torch.inference_mode():
             plain = self_check.plain_forwards(self._backbone, self._options.max_tokens)
-            attention.install(self._backbone)
+            self.prepare()
             self._linear = decoder_layer.install(self._backbone, self._options.max_tokens + 1)
             self._leaves_out_rows = self._linear is not None
             self_check.compare(plain, self._hidden, self._ladder)

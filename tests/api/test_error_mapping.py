@@ -37,6 +37,7 @@ EXPECTED = {
     "SlowBody": (408, "slow_body", True),
     "Unauthorized": (401, "unauthorized", False),
     "SettingsError": (500, "settings", False),
+    "QuantizationRefused": (500, "settings", False),
 }
 
 
