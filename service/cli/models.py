@@ -12,7 +12,6 @@ import click
 
 from service.cli.settings_flags import LOCAL_ENGINE, settings_flags
 
-
 PARITY_DETAILS = ("order_agreement", "margin_error", "parity_texts")
 """What a quantized model's card says of how well it agrees with itself unquantized."""
 
