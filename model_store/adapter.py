@@ -44,6 +44,7 @@ class Adapter:
         base: What it changes: a folder or a Hugging Face id, as the adapter's author wrote it; empty if unsaid.
         rank, alpha: Of every module that the patterns do not name.
         rank_pattern, alpha_pattern: The same for modules whose name ends with, or matches, the key.
+        base_revision: Commit, branch or tag of the base's repository, or None for its newest.
         is_rank_stabilized: Whether the scale is `alpha / sqrt(rank)` instead of `alpha / rank`.
     """
 
@@ -54,6 +55,7 @@ class Adapter:
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     is_rank_stabilized: bool = False
+    base_revision: str | None = None
 
     @property
     def weights_file(self) -> str:
@@ -115,6 +117,7 @@ def read_adapter(folder: Path) -> Adapter:
         rank_pattern=fields.get("rank_pattern") or {},
         alpha_pattern=fields.get("alpha_pattern") or {},
         is_rank_stabilized=bool(fields.get("use_rslora")),
+        base_revision=fields.get("revision") or None,
     )
 
 

@@ -23,7 +23,7 @@ TOKENIZER_PATTERNS = (
     "tokenizer.model",
     "vocab.json",
 )
-MODEL_PATTERNS = ("config.json", "reward-server.toml", *TOKENIZER_PATTERNS)
+MODEL_PATTERNS = ("config.json", "adapter_config.json", "reward-server.toml", *TOKENIZER_PATTERNS)
 SAFETENSORS_PATTERNS = ("*.safetensors", "*.safetensors.index.json")
 STATE_DICT_PATTERNS = ("*.bin", "*.bin.index.json", "*.pt")
 

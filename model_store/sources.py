@@ -22,6 +22,8 @@ SHIPPED = Path(__file__).parent / "weights"
 """Checkpoints that ship with the package, one folder each."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+_HUB_REFERENCE = re.compile(rf"({_HUB_ID.pattern})(?:@([\w.-]+))?", re.ASCII)
+"""A Hugging Face id, and after an @ maybe a commit, branch or tag."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKENIZER_MARKS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """Any of these means that a folder holds a tokenizer."""
@@ -81,8 +83,8 @@ class Sources:
             )
         if reference and (folder := Path(reference).expanduser()).is_dir():
             return self._folder(folder, folder.resolve().name, tokenizer, Origin())
-        if _HUB_ID.fullmatch(reference):
-            return self._repository(reference, tokenizer)
+        if hub := _HUB_REFERENCE.fullmatch(reference):
+            return self._repository(hub[1], hub[2], tokenizer)
         raise UnknownModelName(
             f"{reference!r} is no catalogue entry, no folder here and no Hugging Face id (owner/name); "
             + catalogue.suggest(reference, catalogue.names(self.entries))
@@ -108,7 +110,7 @@ class Sources:
         repository = manifest.origin.tokenizer_repository
         return self.download(repository, None, TOKENIZER_PATTERNS) if repository else None
 
-    def _adapter(self, folder: Path, base: Path | None, tokenizer: Path | None) -> ModelFiles:
+    def _adapter(self, folder: Path, base: Path | None, tokenizer: Path | None, name: str = "") -> ModelFiles:
         """An adapter's folder: the base model that it names, or that was given, with the change merged in."""
         adapter = read_adapter(folder)
         base = base or self._base_folder(adapter)
@@ -116,7 +118,7 @@ class Sources:
         tokenizer_folder = _tokenizer_folder(base, tokenizer or (folder if _has_tokenizer(folder) else None))
         if (path := folder / MANIFEST_FILE).is_file():
             return ModelFiles(base, tokenizer_folder, read_manifest(path), adapter)
-        name = _clean(folder.resolve().name)
+        name = _clean(name or folder.resolve().name)
         manifest = guess_manifest(base, name=name, tokenizer_folder=tokenizer_folder, adapter=adapter)
         return ModelFiles(base, tokenizer_folder, manifest, adapter)
 
@@ -124,17 +126,27 @@ class Sources:
         if Path(adapter.base).is_dir() and adapter.base:
             return Path(adapter.base)
         if _HUB_ID.fullmatch(adapter.base):
-            return download_model(adapter.base, None, self.download)
+            try:
+                return download_model(adapter.base, adapter.base_revision, self.download)
+            except SourceError as error:
+                raise SourceError(
+                    f"{adapter.folder} is an adapter and changes the base model {adapter.base}: {error}"
+                ) from error
         raise SourceError(
             f"{adapter.folder} changes the base model {adapter.base!r}, which is no folder here and no Hugging Face id;"
             " say where it is: --weights FOLDER"
         )
 
-    def _repository(self, repository: str, tokenizer: Path | None) -> ModelFiles:
-        folder = download_model(repository, None, self.download)
+    def _repository(self, repository: str, revision: str | None, tokenizer: Path | None) -> ModelFiles:
+        folder = download_model(repository, revision, self.download)
         # The hub's cache names a snapshot's folder after its commit.
-        revision = folder.name if _COMMIT.fullmatch(folder.name) else None
-        return self._folder(folder, repository, tokenizer, Origin(repository=repository, revision=revision))
+        origin = Origin(repository, folder.name if _COMMIT.fullmatch(folder.name) else revision)
+        if not is_adapter(folder):
+            return self._folder(folder, repository, tokenizer, origin)
+        files = self._adapter(folder, None, tokenizer, name=repository)
+        if not files.manifest.guesses:
+            return files
+        return replace(files, manifest=replace(files.manifest, origin=origin))
 
     def _folder(self, folder: Path, name: str, tokenizer: Path | None, origin: Origin) -> ModelFiles:
         require_config(folder)

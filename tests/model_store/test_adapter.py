@@ -18,7 +18,7 @@ from model_store.add import add_model
 from model_store.errors import SourceError, UnsupportedModel, WeightsMismatch
 from model_store.integrity import hash_folder
 from model_store.loader import LoadedModel, load_model
-from model_store.sources import ModelFiles, resolve
+from model_store.sources import ModelFiles, Sources, resolve
 from tests.model_store.tiny_checkpoints import random_ids, write_tokenizer
 
 RANK = 3
@@ -178,3 +178,41 @@ def test_added_it_is_one_model_with_the_same_scores(tmp_path: Path, base: Path) 
     ids = random_ids(2, 24)
 
     assert torch.equal(scores_of(load(resolve(str(tmp_path / "merged"))), ids), scores_of(load(files), ids))
+
+
+class FolderHub:
+    """Repositories that are folders; hands them out whole and remembers what was asked for."""
+
+    def __init__(self, repositories: dict[str, Path]) -> None:
+        self._repositories = repositories
+        self.asked: list[tuple[str, str | None]] = []
+
+    def __call__(self, repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+        assert "adapter_config.json" in patterns
+        self.asked.append((repository, revision))
+        if repository not in self._repositories:
+            raise SourceError(f"cannot fetch {repository}")
+        return self._repositories[repository]
+
+
+def test_adapter_and_base_may_both_be_hub_ids_each_at_its_revision(tmp_path: Path, base: Path) -> None:
+    folder = write_adapter(
+        tmp_path / "adapter", base, adapter_tensors(), base_model_name_or_path="owner/base", revision="v2"
+    )
+    hub = FolderHub({"owner/adapter": folder, "owner/base": base})
+    ids = random_ids(2, 24)
+
+    files = Sources(download=hub).resolve("owner/adapter@v1")
+
+    assert hub.asked == [("owner/adapter", "v1"), ("owner/base", "v2")]
+    assert (files.manifest.name, files.manifest.origin.repository) == ("owner/adapter", "owner/adapter")
+    assert files.manifest.origin.revision == "v1"
+    local = resolve(str(folder), weights=base)
+    assert torch.equal(scores_of(load(files), ids), scores_of(load(local), ids))
+
+
+def test_a_base_that_cannot_be_fetched_is_named_with_the_adapter(tmp_path: Path, base: Path) -> None:
+    folder = write_adapter(tmp_path / "adapter", base, adapter_tensors(), base_model_name_or_path="owner/base")
+
+    with pytest.raises(SourceError, match="is an adapter and changes the base model owner/base: cannot fetch"):
+        Sources(download=FolderHub({"owner/adapter": folder})).resolve("owner/adapter")
