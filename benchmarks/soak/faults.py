@@ -24,7 +24,7 @@ from benchmarks.soak.server import Server, serving
 TIMEOUT_S: Final = 6.0
 """The server's bound on a request here, so that half bodies and dead readers need not be waited for long."""
 
-FORWARD_S: Final = 4.0
+FORWARD_S: Final = 6.0
 
 QUEUE: Final = ("reward_server_queue_pairs", "reward_server_queue_tokens")
 
@@ -166,7 +166,7 @@ async def dead_readers(server: Server, number: int) -> dict[str, Any]:
 
 async def slow_readers(server: Server, number: int) -> dict[str, Any]:
     """Callers with small windows who read a large stream bit by bit: each gets every outcome once, and whole."""
-    pairs = [{"prompt": "a " * 300, "response": f"{n} " * 60} for n in range(40)]
+    pairs = [{"prompt": "a " * 60, "response": f"{n} " * 30} for n in range(100)]
     whole = request_bytes(
         *("POST", "/v1/score", json.dumps({"pairs": pairs, "explain": True, "deadline_ms": 90_000}).encode()),
         headers=("Accept: application/x-ndjson",),
