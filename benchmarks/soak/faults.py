@@ -24,7 +24,7 @@ from benchmarks.soak.server import Server, serving
 TIMEOUT_S: Final = 6.0
 """The server's bound on a request here, so that half bodies and dead readers need not be waited for long."""
 
-FORWARD_S: Final = 6.0
+FORWARD_S: Final = 4.0
 
 QUEUE: Final = ("reward_server_queue_pairs", "reward_server_queue_tokens")
 
