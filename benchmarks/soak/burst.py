@@ -123,11 +123,11 @@ def is_sound(cell: Cell) -> bool:
 
 def table(cells: Sequence[Cell]) -> str:
     """All cells, as the table of docs/reliability.md."""
-    heads = ("server", "client", "equal", "other", "twice", "lost", "given up", "failed tries", "burst")
-    rows = [[*heads, "`/livez` p50 / p99 / slowest", "of it the prober, p99"], ["---"] * 11]
+    heads = ("server", "client", "pairs", "equal", "other", "twice", "lost", "given up", "failed tries", "burst")
+    rows = [[*heads, "`/livez` p50 / p99 / slowest", "of it the prober, p99"], ["---"] * 12]
     for cell in cells:
         probed = cell["livez"]
-        counts = [f"{cell[name]:,}" for name in ("equal", "other", "twice", "lost", "gave_up")]
+        counts = [f"{cell[name]:,}" for name in ("pairs", "equal", "other", "twice", "lost", "gave_up")]
         failures = ", ".join(f"{number:,} {kind}" for kind, number in cell["failures"].items()) or "0"
         times = " / ".join(f"{probed[name]:,.0f}" for name in ("p50_ms", "p99_ms", "max_ms"))
         ends = [f"{cell['took_s']:.0f} s", f"{times} ms", f"{probed['own_p99_ms']:.0f} ms"]

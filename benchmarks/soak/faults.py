@@ -166,7 +166,7 @@ async def dead_readers(server: Server, number: int) -> dict[str, Any]:
 
 async def slow_readers(server: Server, number: int) -> dict[str, Any]:
     """Callers with small windows who read a large stream bit by bit: each gets every outcome once, and whole."""
-    pairs = [{"prompt": "a " * 300, "response": f"{n} " * 60} for n in range(40)]
+    pairs = [{"prompt": "a " * 60, "response": f"{n} " * 30} for n in range(100)]
     whole = request_bytes(
         *("POST", "/v1/score", json.dumps({"pairs": pairs, "explain": True, "deadline_ms": 90_000}).encode()),
         headers=("Accept: application/x-ndjson",),
