@@ -47,7 +47,7 @@ class DemoSize:
         intermediate_size: Width of its feed-forward layers.
     """
 
-    num_rankings: int = 20_000
+    num_rankings: int = 16_000
     num_tokenizer_rankings: int = 4_000
     num_held_out: int = 400
     vocab_size: int = 4096
