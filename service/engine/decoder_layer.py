@@ -69,13 +69,15 @@ def _heads_first(rows_NhD: Tensor) -> Tensor:
     return rows_NhD.transpose(0, 1)[None]
 
 
-def install(backbone: nn.Module, max_positions: int) -> str | None:
+def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) -> str | None:
     """Replaces the layers if all are known; how their linear maps are computed, or None if they were left alone."""
     layers: Any = backbone.layers
     if not all(_is_known(layer) for layer in layers):
         install_table(backbone, max_positions)
         return None
-    packs = all(packed_linear.can_pack(_linears(layer)) for layer in (layers[0], layers[-1])) and _has_silu(layers)
+    packs = all(
+        packed_linear.can_pack(_linears(layer), min_packed_weights) for layer in (layers[0], layers[-1])
+    ) and _has_silu(layers)
     packs = packs and all(type(linear) is nn.Linear for layer in layers for linear in _linears(layer))
     install_table(backbone, max_positions, as_complex=packs)
     kind = PackedParts if packs else PlainParts

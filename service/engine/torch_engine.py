@@ -19,6 +19,7 @@ from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
 from service.engine.memory import longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
+from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Progress
 from service.frame import Frame
@@ -33,11 +34,13 @@ class EngineOptions:
         max_tokens: The longest pair, in tokens.
         max_frame_tokens: The most tokens of one frame. Longer pairs come in parts, if the directory keeps them.
         num_threads: Processor threads of one forward; ignored on accelerators.
+        min_packed_weights: The smallest linear map worth laying out for oneDNN; see `packed_linear`.
     """
 
     max_tokens: int
     max_frame_tokens: int
     num_threads: int = 1
+    min_packed_weights: int = WORTH_PACKING
 
 
 class TorchEngine:
@@ -83,7 +86,7 @@ class TorchEngine:
         with torch.inference_mode():
             plain = self_check.plain_forwards(self._backbone, self._options.max_tokens)
             self.prepare()
-            self._linear = decoder_layer.install(self._backbone, self._options.max_tokens + 1)
+            self._linear = self._install_layers()
             self._leaves_out_rows = self._linear is not None
             self_check.compare(plain, self._hidden, self._ladder)
             self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
@@ -99,6 +102,10 @@ class TorchEngine:
         except BaseException:
             self._kept.drop(store.slot for store in frame.stores)
             raise
+
+    def _install_layers(self) -> str | None:
+        options = self._options
+        return decoder_layer.install(self._backbone, options.max_tokens + 1, options.min_packed_weights)
 
     def _touch_memory(self, vocab_size: int, progress: Progress) -> None:
         """Runs the longest pair in full frames, so that what is in use afterwards is the most a frame can take."""

@@ -73,6 +73,10 @@ def head() -> LinearHead:
     return LinearHead(HEAD_WEIGHT_OH)
 
 
+OPTIONS = EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2, min_packed_weights=0)
+"""Two threads, and maps by oneDNN however small, where the processor allows."""
+
+
 @dataclass(frozen=True)
 class Served:
     """An engine that is warm, with a way to score a frame of pairs in the order given."""
@@ -95,6 +99,6 @@ def served(family: str, dtype: torch.dtype = torch.float32) -> Served:
 
 def warm(family: str, dtype: torch.dtype = torch.float32) -> TorchEngine:
     """A fresh engine, as after a restart."""
-    engine = TorchEngine(backbone(family, dtype), head(), EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2))
+    engine = TorchEngine(backbone(family, dtype), head(), OPTIONS)
     engine.warm_up(lambda words: None)
     return engine

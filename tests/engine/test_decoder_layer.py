@@ -9,9 +9,9 @@ from transformers import AutoModel, LlamaConfig
 
 from service.engine import decoder_layer, packed_linear
 from service.engine.layer_parts import PackedParts, PlainParts
-from service.engine.torch_engine import EngineOptions, TorchEngine
+from service.engine.torch_engine import TorchEngine
 from service.scheduling.packing import FrameBuilder
-from tests.engine.models import CONFIGS, DTYPES, MAX_TOKENS, SHAPE, Served, backbone, head, served
+from tests.engine.models import CONFIGS, DTYPES, OPTIONS, SHAPE, Served, backbone, head, served
 from tests.engine.test_kept_prefix_bits import mixed_pairs
 from tests.pairs import job
 
@@ -84,8 +84,8 @@ def plain_engine(monkeypatch):
 
     def make(family):
         with monkeypatch.context() as patch:
-            patch.setattr(packed_linear, "can_pack", lambda linears: False)
-            engine = TorchEngine(backbone(family), head(), EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2))
+            patch.setattr(packed_linear, "can_pack", lambda linears, min_weights: False)
+            engine = TorchEngine(backbone(family), head(), OPTIONS)
             engine.warm_up(lambda words: None)
         return Served(engine)
 
@@ -114,14 +114,14 @@ def test_a_layer_that_was_never_read_keeps_its_own_forward():
     model.layers[1].add_module("adapter", nn.Linear(2, 2))
     layers = list(model.layers)
 
-    assert decoder_layer.install(model, 32) is None
+    assert decoder_layer.install(model, 32, 0) is None
     assert list(model.layers) == layers
 
 
 def test_another_activation_is_left_to_the_layers_own_mlp():
     model = AutoModel.from_config(LlamaConfig(**SHAPE, hidden_act="gelu")).eval()
 
-    assert decoder_layer.install(model, 32) == "torch"
+    assert decoder_layer.install(model, 32, 0) == "torch"
     assert isinstance(model.layers[0].parts, PlainParts)
 
 
@@ -129,13 +129,18 @@ def test_a_linear_map_of_another_class_is_not_packed():
     class Quantized(nn.Linear):
         """Computes as it likes."""
 
-    assert not packed_linear.can_pack([nn.Linear(64, 64), Quantized(64, 64)])
+    assert not packed_linear.can_pack([nn.Linear(64, 64), Quantized(64, 64)], 0)
+
+
+def test_small_maps_are_left_to_torch():
+    assert not packed_linear.can_pack([nn.Linear(64, 64)])
+    assert packed_linear.can_pack([nn.Linear(512, 512)]) == packed_linear.can_pack([nn.Linear(64, 64)], 0)
 
 
 @pytest.fixture
 def packed():
     linear = nn.Linear(96, 160)
-    if not packed_linear.can_pack([linear]):
+    if not packed_linear.can_pack([linear], 0):
         pytest.skip("this processor's oneDNN does not take the packed maps")
     with torch.inference_mode():
         yield linear, packed_linear.PackedLinear(linear.weight.detach(), linear.bias.detach())
