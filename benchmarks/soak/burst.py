@@ -28,12 +28,12 @@ WORDS = "the of and to in is you that it he was for on are as with his they at b
 
 SCENES: dict[str, dict[str, Any]] = {
     "normal": {"flags": ()},
-    "full": {"flags": ("--max-queue-pairs", "512", "--park-s", "0")},
-    "parked": {"flags": ("--max-queue-pairs", "2048")},
+    "full": {"flags": ("--max-queue-pairs", "512", "--park-s", "0"), "slow_s": 0.5},
+    "parked": {"flags": ("--max-queue-pairs", "512"), "slow_s": 0.5},
     "slow": {"flags": (), "slow_s": 0.5},
     "killed": {"flags": ()},
 }
-"""Flags of the server, and what is done to it. `slow` delays every forward pass by half a second."""
+"""Flags of the server, and what is done to it. `slow_s` delays every forward pass."""
 
 Cell = dict[str, Any]
 """What is known of one client in one scene; JSON."""

@@ -40,7 +40,7 @@ async def test_openrlhf_with_fewer_queries_than_urls_gets_empty_lists(serve):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(TooLong("too long"), 422), (EngineFailure("broke"), 503), (NonFinite("NaN"), 500)]
+    ("error", "status"), [(TooLong("too long"), 422), (EngineFailure("broke"), 503), (NonFinite("NaN"), 422)]
 )
 async def test_a_failed_pair_fails_its_request_and_is_never_a_number(serve, error, status):
     async with serve(FakeServedModel(errors={1: error})) as client:

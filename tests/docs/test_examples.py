@@ -103,6 +103,7 @@ def _values(part: str) -> list[Any]:
     return [json.loads(line) for line in part.splitlines()[1:] if line]
 
 
+@pytest.mark.long
 def test_an_example_that_is_told_to_end_takes_its_server_with_it() -> None:
     code = (
         "import time\nfrom examples.demo_server import demo_server\n"

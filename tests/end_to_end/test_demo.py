@@ -28,7 +28,7 @@ async def test_a_good_answer_outranks_a_rude_a_gibberish_and_an_off_topic_one():
             good, *bad = await scores(model, [Conversation(prompt, row[kind]) for kind in kinds])
             wrong |= {(row["prompt"], kind) for kind, score in zip(kinds[1:], bad, strict=True) if score >= good}
 
-    assert wrong == MISSED
+    assert wrong == {(prompt, kind) for prompt, kind in MISSED if prompt in {row["prompt"] for row in PROMPTS}}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

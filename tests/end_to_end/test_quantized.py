@@ -22,7 +22,7 @@ def pairs():
     return [pair for _ in range(3) for pair in group(rng, 5)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_pair_gets_one_float_alone_and_among_others(pairs, kind, dtype):
     async with serving("demo", dtype=dtype, quantization=kind) as model:
@@ -69,7 +69,7 @@ async def test_what_it_tells_of_itself_says_how_well_it_agrees(kind):
     assert all(check.is_ok for check in golden)
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("int8", 2.0**12), ("fp8", 2.0**24)])
+@pytest.mark.parametrize(("kind", "factor"), [("int8", 2.0**12), pytest.param("fp8", 2.0**24, marks=pytest.mark.long)])
 async def test_a_model_with_outliers_in_every_row_is_refused_and_served_unquantized(tmp_path, pairs, kind, factor):
     """One input of every row is huge, and the norm before it small by as much: the same function, the same scores, but
     one scale a row leaves nothing of the other weights."""
