@@ -30,6 +30,8 @@ KNOWN_PARTS = {
     "mlp": {"gate_proj", "up_proj", "down_proj", "act_fn"},
 }
 
+_PROBE = torch.linspace(-4, 4, 33)
+
 
 class FrameLayer(nn.Module):
     """Stands in for a known decoder layer; (1, R, H) in and out, or (1, rows read, H) out of the last one."""
@@ -48,7 +50,7 @@ class FrameLayer(nn.Module):
         **unknown: Any,
     ) -> Tensor:
         """As the layer's own forward, but for the rows that are left out."""
-        refuse_unknown(attention_mask, 0.0, {name: given for name, given in unknown.items() if given is not None})
+        refuse_unknown(attention_mask, 0.0, unknown)
         parts, hidden = self.parts, hidden_states[0]
         angles = tuple(table[0] for table in position_embeddings)
         normed = parts.norm_before_attention(hidden)
@@ -75,10 +77,7 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
     if not all(_is_known(layer) for layer in layers):
         install_table(backbone, max_positions)
         return None
-    packs = all(
-        packed_linear.can_pack(_linears(layer), min_packed_weights) for layer in (layers[0], layers[-1])
-    ) and _has_silu(layers)
-    packs = packs and all(type(linear) is nn.Linear for layer in layers for linear in _linears(layer))
+    packs = _can_pack(layers, min_packed_weights)
     install_table(backbone, max_positions, as_complex=packs)
     kind = PackedParts if packs else PlainParts
     for index, layer in enumerate(layers):
@@ -92,6 +91,16 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
     return "onednn" if packs else "torch"
 
 
+def _can_pack(layers: Any, min_weights: int) -> bool:
+    """Tries the maps of two layers, which stand for all: the rest must be of the same class and have SiLU."""
+    maps = [_linears(layer) for layer in layers]
+    return (
+        all(type(linear) is nn.Linear for of_layer in maps for linear in of_layer)
+        and all(torch.allclose(layer.mlp.act_fn(_PROBE), nn.functional.silu(_PROBE)) for layer in layers)
+        and all(packed_linear.can_pack(of_layer, min_weights) for of_layer in (maps[0], maps[-1]))
+    )
+
+
 def _is_known(layer: nn.Module) -> bool:
     if type(layer).__name__ not in KNOWN_LAYERS or {name for name, _ in layer.named_children()} != KNOWN_PARTS[""]:
         return False
@@ -103,11 +112,6 @@ def _linears(layer: Any) -> list[nn.Module]:
     attention, mlp = layer.self_attn, layer.mlp
     maps = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
     return [*maps, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-
-
-def _has_silu(layers: Any) -> bool:
-    probe = torch.linspace(-4, 4, 33)
-    return all(torch.allclose(layer.mlp.act_fn(probe), nn.functional.silu(probe)) for layer in layers)
 
 
 def _window(attention: Any) -> int | None:

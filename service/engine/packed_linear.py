@@ -60,14 +60,14 @@ def side_by_side(*maps: tuple[Tensor, Tensor | None]) -> PackedLinear:
     return PackedLinear(torch.cat(weights), torch.cat(filled))
 
 
-WORTH_PACKING = 1 << 18
-"""Weights a map must have for packing to be worth it. oneDNN adds up a row's products in fewer partial sums than MKL
-(rms error 1.7 times MKL's at 512 inputs), so that scores move as far from transformers' as fp32 rounding goes: up to
-2.7e-5 for the demo model, whose maps are small enough to gain little, instead of 1.4e-5."""
+WORTH_PACKING = 1 << 20
+"""Weights a layer's maps must have together for packing to be worth it. oneDNN adds up a row's products in fewer partial sums than MKL
+(rms error 1.7 times MKL's at 512 inputs), so that scores lie further from transformers' own fp32: up to
+2.7e-5 for the demo model, whose layers are small enough to gain little, instead of 1.4e-5."""
 
 
 def can_pack(linears: Sequence[nn.Module], min_weights: int = WORTH_PACKING) -> bool:
-    """Whether all are plain fp32 maps on the CPU, large enough, that oneDNN computes right and row by row alike."""
+    """Whether a layer's maps are plain fp32 on the CPU, large enough, and right and row by row alike by oneDNN."""
     if not (
         torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -78,7 +78,7 @@ def can_pack(linears: Sequence[nn.Module], min_weights: int = WORTH_PACKING) -> 
     weights = [linear.weight for linear in linears if isinstance(linear, nn.Linear)]
     if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
-    if any(weight.numel() < min_weights for weight in weights):
+    if sum(weight.numel() for weight in weights) < min_weights:
         return False
     by_shape = {tuple(weight.shape): weight.detach() for weight in weights}
     return all(_rows_keep_their_bits(weight) for weight in by_shape.values())

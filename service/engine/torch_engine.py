@@ -34,7 +34,7 @@ class EngineOptions:
         max_tokens: The longest pair, in tokens.
         max_frame_tokens: The most tokens of one frame. Longer pairs come in parts, if the directory keeps them.
         num_threads: Processor threads of one forward; ignored on accelerators.
-        min_packed_weights: The smallest linear map worth laying out for oneDNN; see `packed_linear`.
+        min_packed_weights: Weights of the smallest layer worth laying out for oneDNN; see `packed_linear`.
     """
 
     max_tokens: int

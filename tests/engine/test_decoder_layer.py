@@ -132,9 +132,9 @@ def test_a_linear_map_of_another_class_is_not_packed():
     assert not packed_linear.can_pack([nn.Linear(64, 64), Quantized(64, 64)], 0)
 
 
-def test_small_maps_are_left_to_torch():
+def test_small_layers_are_left_to_torch():
     assert not packed_linear.can_pack([nn.Linear(64, 64)])
-    assert packed_linear.can_pack([nn.Linear(512, 512)]) == packed_linear.can_pack([nn.Linear(64, 64)], 0)
+    assert packed_linear.can_pack([nn.Linear(1024, 1024)]) == packed_linear.can_pack([nn.Linear(64, 64)], 0)
 
 
 @pytest.fixture
