@@ -61,9 +61,9 @@ def side_by_side(*maps: tuple[Tensor, Tensor | None]) -> PackedLinear:
 
 
 WORTH_PACKING = 1 << 20
-"""Weights a layer's maps must have together for packing to be worth it. oneDNN adds up a row's products in fewer partial sums than MKL
-(rms error 1.7 times MKL's at 512 inputs), so that scores lie further from transformers' own fp32: up to
-2.7e-5 for the demo model, whose layers are small enough to gain little, instead of 1.4e-5."""
+"""Weights a layer's maps must have together for packing to be worth it. oneDNN adds up a row's products in fewer
+partial sums than MKL (rms error 1.7 times MKL's at 512 inputs), so that scores lie further from transformers' own fp32:
+up to 2.7e-5 for the demo model, whose layers are small enough to gain little, instead of 1.4e-5."""
 
 
 def can_pack(linears: Sequence[nn.Module], min_weights: int = WORTH_PACKING) -> bool:
