@@ -25,6 +25,8 @@ NATURAL = {"validation": natural("natural_prompts.json"), "test": natural("natur
 """The first ten were looked at between trainings; the other ten were written before the recipe was last changed."""
 MISSED = {
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
+    ("I have a job interview on Monday and I'm terrified. How can I calm down?", "rude"),
+    ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "rude"),
     ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "gibberish"),
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
 }
