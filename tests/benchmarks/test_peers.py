@@ -89,6 +89,7 @@ def test_a_journal_goes_on_behind_the_last_whole_round(tmp_path):
         Journal(path, {"pairs": 9})
 
 
+@pytest.mark.long
 def test_a_held_server_burns_nothing_and_goes_on_afterwards(tmp_path):
     """A server whose child polls in a loop, as vLLM's engine may: the whole group is held."""
     script = (

@@ -18,7 +18,7 @@ def groups() -> list[list[Conversation]]:
     return [group(rng, GROUP_SIZE) for _ in range(NUM_GROUPS)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 async def test_a_pair_gets_one_float_however_it_comes(family_checkpoint, groups, dtype):
     """105 pairs: alone, grouped, reversed, among 64 strangers, at once, rendered, as ids, after a restart."""
     rng = random.Random(5)
