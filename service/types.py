@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from service.errors import RewardServiceError
 
@@ -32,6 +32,10 @@ class Priority(StrEnum):
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+
+
+FRAME_OK: Final = "ok"
+"""The outcome of a frame that gave its pairs' rewards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ ROOM_MAY_IMPORT: dict[str, frozenset[str]] = {
     "service/types.py": frozenset({"service.errors"}),
     "service/frame.py": frozenset(),
     "service/errors.py": frozenset(),
-    "service/scheduling": frozenset({"service.scheduling", "service.types", "service.frame", "service.errors"}),
+    "service/scheduling": frozenset(
+        {"service.scheduling", "service.ageing", "service.types", "service.frame", "service.errors"}
+    ),
     "service/engine": frozenset({"service.engine", "service.types", "service.frame", "service.errors"}),
     "service/reward_head.py": frozenset({"service.engine", "model_store"}),
     "service/dispatch": frozenset(
@@ -36,7 +38,9 @@ ROOM_MAY_IMPORT: dict[str, frozenset[str]] = {
             "service.errors",
         }
     ),
-    "service/tokenization": frozenset({"service.tokenization", "service.types", "service.errors", "model_store"}),
+    "service/tokenization": frozenset(
+        {"service.tokenization", "service.ageing", "service.types", "service.errors", "model_store"}
+    ),
     "service/scoring": frozenset(
         {
             "service.scoring",

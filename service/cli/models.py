@@ -12,9 +12,6 @@ import click
 
 from service.cli.settings_flags import LOCAL_ENGINE, settings_flags
 
-PARITY_DETAILS = ("order_agreement", "margin_error", "parity_texts")
-"""What a quantized model's card says of how well it agrees with itself unquantized."""
-
 
 @click.group()
 def models() -> None:
@@ -82,6 +79,7 @@ def verify(reference: str, **flags: Any) -> None:
     """Loads REFERENCE, checks its files and scores its golden pairs; exit status 1 if anything differs."""
     from service.model_runtime import load_served_model
     from service.observability.observers import RecordingObserver
+    from service.scoring.parity import DETAILS
     from service.settings_loading import load_settings
 
     settings = load_settings(os.environ, {**flags, "models": [reference]})
@@ -95,7 +93,7 @@ def verify(reference: str, **flags: Any) -> None:
             given = check.error if check.actual is None else repr(check.actual)
             verdict = "ok" if check.is_ok else "DIFFERS"
             click.echo(f"{verdict:8} {check.name}: expected {check.expected!r} within {check.tolerance:g}, got {given}")
-        for name in PARITY_DETAILS:
+        for name in DETAILS:
             if name in model.card.details:
                 click.echo(f"quantized: {name} {model.card.details[name]}")
         if not checks:

@@ -7,9 +7,7 @@ from typing import Final
 
 from service.engine.protocol import PrefixLost
 from service.errors import RewardServiceError
-from service.types import Reward
-
-OK: Final = "ok"
+from service.types import FRAME_OK, Reward
 
 PREFIX_LOST: Final = "prefix_lost"
 """The frame leaned on keys and values that are not kept any more: it computed nothing, and its pairs go again."""
@@ -17,7 +15,7 @@ PREFIX_LOST: Final = "prefix_lost"
 
 @dataclass(frozen=True, slots=True)
 class FrameReport:
-    """One frame that ran. `outcome` is `OK`, `PREFIX_LOST` or an error code."""
+    """One frame that ran. `outcome` is `FRAME_OK`, `PREFIX_LOST` or an error code."""
 
     num_pairs: int
     num_tokens: int
@@ -29,4 +27,4 @@ def outcome_of(outcomes: tuple[Reward, ...] | RewardServiceError | PrefixLost) -
     """What the engine said of a frame, in a word."""
     if isinstance(outcomes, RewardServiceError):
         return outcomes.code
-    return PREFIX_LOST if isinstance(outcomes, PrefixLost) else OK
+    return PREFIX_LOST if isinstance(outcomes, PrefixLost) else FRAME_OK

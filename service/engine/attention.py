@@ -68,8 +68,11 @@ def attend_read_rows(
     for span in frame.spans:
         seen.store(span)
     output = query.new_zeros(1, query.shape[2], query.shape[1], seen.value_dim)
+    last = None
     for place, (row, span) in enumerate(frame.reads):
-        key, value = seen.seen_by(span)
+        if span is not last:
+            key, value = seen.seen_by(span)
+            last = span
         num_seen = min(span.num_before + row - span.start + 1, key.shape[2])
         first = 0 if window is None else max(0, span.num_before + row - span.start + 1 - window)
         attended = F.scaled_dot_product_attention(

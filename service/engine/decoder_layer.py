@@ -92,12 +92,12 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
 
 
 def _can_pack(layers: Any, min_weights: int) -> bool:
-    """Tries the maps of two layers, which stand for all: the rest must be of the same class and have SiLU."""
+    """Tries the maps of the first layer, which stand for all: the rest must be of the same class and have SiLU."""
     maps = [_linears(layer) for layer in layers]
     return (
         all(type(linear) is nn.Linear for of_layer in maps for linear in of_layer)
         and all(torch.allclose(layer.mlp.act_fn(_PROBE), nn.functional.silu(_PROBE)) for layer in layers)
-        and all(packed_linear.can_pack(of_layer, min_weights) for of_layer in (maps[0], maps[-1]))
+        and packed_linear.can_pack(maps[0], min_weights)
     )
 
 

@@ -58,7 +58,6 @@ class TorchEngine:
         self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
-        self._leaves_out_rows = False
         self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
 
     def info(self) -> EngineInfo:
@@ -87,7 +86,6 @@ class TorchEngine:
             plain = self_check.plain_forwards(self._backbone, self._options.max_tokens)
             self.prepare()
             self._linear = self._install_layers()
-            self._leaves_out_rows = self._linear is not None
             self_check.compare(plain, self._hidden, self._ladder)
             self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
         self._touch_memory(vocab_size, progress)
@@ -125,7 +123,7 @@ class TorchEngine:
         """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
         for store in frame.stores:
             self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
-        hidden_NH = self._hidden(frame, self._frame_sizes, only_read=self._leaves_out_rows)[: frame.num_tokens]
+        hidden_NH = self._hidden(frame, self._frame_sizes, only_read=self._linear is not None)[: frame.num_tokens]
         for store in frame.stores:
             if store.keeps_hidden:
                 self._kept.store_hidden(

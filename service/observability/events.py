@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.types import ModelId, Timings
+from service.types import FRAME_OK, ModelId, Timings
 
 SCORED = "score"
 """The outcome of a pair that got a score; every other outcome is an error code."""
-
-FRAME_OK = "ok"
-"""The outcome of a frame that gave its pairs' rewards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from service.observability.events import (
-    FRAME_OK,
     SCORED,
     Event,
     FrameRun,
@@ -22,6 +21,7 @@ from service.observability.events import (
     RequestFinished,
     RequestRefused,
 )
+from service.types import FRAME_OK
 
 DURATION_BUCKETS_S: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 """Half-decades from one warm CPU millisecond to the server's own bound of 100 s."""

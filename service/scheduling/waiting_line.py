@@ -2,7 +2,7 @@
 
 Within a class clients take turns by tokens; of one client the order is first come, first served, except that the
 waiting members of a group follow their first one: they share its prompt. Bulk goes first in a frame whenever it has
-been passed over for `bulk_patience_s`; it then gets up to `bulk_share` of that frame, so neither class starves the
+been passed over for `BULK_PATIENCE_S`; it then gets up to `bulk_share` of that frame, so neither class starves the
 other. Decisions only: no clock, no tasks.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from service.ageing import BulkPatience
 from service.scheduling.fair_share import Turns
 from service.scheduling.jobs import Job, JobId
 from service.types import Priority
@@ -67,10 +68,9 @@ class _Class:
 class WaitingLine:
     """Admitted jobs that no frame has taken yet. Never refuses: admission has decided before."""
 
-    bulk_patience_s: float = 0.5
     num_tokens: int = 0
+    _bulk: BulkPatience = field(default_factory=BulkPatience)
     _classes: dict[Priority, _Class] = field(default_factory=lambda: {priority: _Class() for priority in Priority})
-    _bulk_served_s: float | None = None
 
     def __len__(self) -> int:
         return sum(len(waiting.jobs) for waiting in self._classes.values())
@@ -111,16 +111,13 @@ class WaitingLine:
         return late
 
     def is_bulk_overdue(self, now_s: float) -> bool:
-        """Whether bulk work has waited longer than `bulk_patience_s` since it was last served."""
+        """Whether bulk work has waited longer than its patience since it was last served."""
         oldest = next(iter(self._classes[Priority.BULK].jobs.values()), None)
-        if oldest is None:
-            return False
-        since_s = oldest.arrived_s if self._bulk_served_s is None else max(oldest.arrived_s, self._bulk_served_s)
-        return now_s - since_s > self.bulk_patience_s
+        return oldest is not None and self._bulk.is_over(oldest.arrived_s, now_s)
 
     def note_bulk_served(self, now_s: float) -> None:
         """Starts the patience of bulk work anew."""
-        self._bulk_served_s = now_s
+        self._bulk.served_s = now_s
 
     def in_order(self, priority: Priority) -> Iterator[Job]:
         """The waiting jobs of one class in the order frames should take them. Do not change the line meanwhile."""

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from service.ageing import BulkPatience
 from service.types import Priority
 
 Slice = TypeVar("Slice")
-
-BULK_PATIENCE_S: Final = 0.5
-"""How long bulk slices are passed over before one of them goes first: as long as bulk jobs are for a frame
-(`scheduling.waiting_line`), since tokenizing faster than frames are taken helps nobody, and slower starves them."""
 
 
 @dataclass(slots=True)
@@ -25,7 +22,7 @@ class SliceLine(Generic[Slice]):
     _waiting: dict[Priority, deque[tuple[float, Slice]]] = field(
         default_factory=lambda: {priority: deque() for priority in Priority}
     )
-    _bulk_served_s: float = float("-inf")
+    _bulk: BulkPatience = field(default_factory=BulkPatience)
 
     def enqueue(self, item: Slice, priority: Priority, now_s: float) -> None:
         """Puts a slice at the end of its class."""
@@ -40,10 +37,10 @@ class SliceLine(Generic[Slice]):
         return self._take_bulk(now_s) if self._waiting[Priority.BULK] else None
 
     def _take_bulk(self, now_s: float) -> Slice:
-        self._bulk_served_s = now_s
+        self._bulk.served_s = now_s
         return self._waiting[Priority.BULK].popleft()[1]
 
     def _is_bulk_overdue(self, now_s: float) -> bool:
         """Whether bulk slices have been passed over for longer than their patience."""
         bulk = self._waiting[Priority.BULK]
-        return bool(bulk) and now_s - max(bulk[0][0], self._bulk_served_s) > BULK_PATIENCE_S
+        return bool(bulk) and self._bulk.is_over(bulk[0][0], now_s)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from service.ageing import BULK_PATIENCE_S
 from service.errors import InvalidInput
 from service.tokenization.pool import SLICE_CHARS, TokenizerPool, slice_pairs
-from service.tokenization.slice_line import BULK_PATIENCE_S
 from service.types import Conversation, EncodedPair, PairInput, Priority, RenderedText, TokenIds, Truncation
 from tests.tokenization import tiny_tokenizers as tiny
 
