@@ -32,8 +32,8 @@ $(STAMP): $(PINS) pyproject.toml reward_client/pyproject.toml
 serve: setup ## start the server: PORT=8000 MODEL=demo
 	$(BIN)/reward-server serve $(MODEL) --port $(PORT)
 
-test: setup ## the tests that need PyPI only
-	$(BIN)/python -m pytest
+test: setup ## the tests that need PyPI only, a file at a time on each of at most four cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup ## formatting, lint, types, generated docs, and known vulnerabilities where advisories can be had
 	$(BIN)/ruff format --check .

@@ -57,11 +57,15 @@ def run_parent(worker: str, tmp_path: Path, *, told: signal.Signals | None = Non
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if told is not None:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(told)
-    out, err = process.communicate(timeout=60)
+    with process:
+        try:
+            if told is not None:
+                assert process.stdout is not None
+                process.stdout.readline()
+                process.send_signal(told)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -103,10 +107,16 @@ def test_a_worker_that_was_ready_and_ends_with_1_is_started_again(tmp_path):
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=str)
 def test_a_told_parent_passes_it_on_and_ends_as_its_worker_does(tmp_path, told):
-    body = "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))\nprint('up', flush=True)\ntime.sleep(60)"
-    ended = run_parent(body, tmp_path, told=told)
+    ended = run_parent("signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\ntime.sleep(60)", tmp_path, told=told)
 
     assert (ended.returncode, num_starts(tmp_path)) == (0, 1)
+
+
+def test_a_parent_that_is_told_while_its_worker_dies_starts_no_other(tmp_path):
+    body = "if starts == 1:\n    os.kill(os.getppid(), signal.SIGTERM)\n    os.kill(os.getppid(), signal.SIGINT)\n"
+
+    assert run_parent(body + "os.kill(os.getpid(), signal.SIGKILL)", tmp_path).returncode == 0
+    assert num_starts(tmp_path) == 1
 
 
 def test_a_parent_that_is_told_by_its_worker_ends_it(tmp_path):

@@ -30,7 +30,8 @@ ENGINE_LOST: Final = 3
 CANNOT_SERVE: Final = 1
 """Exit status where models cannot be brought up, and of a parent that has given up."""
 
-_TOLD_TO_STOP: Final = (signal.SIGTERM, signal.SIGINT)
+_TOLD_TO_STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_CONCERN: Final = _TOLD_TO_STOP | {signal.SIGCHLD}
 
 Worker = Callable[[Lifeline, bool], int]
 """Runs in the child: serves until told to stop, tells its lifeline once it can score, returns its exit status. The
@@ -64,20 +65,23 @@ class RestartPolicy:
 
 
 class Supervisor:
-    """Keeps one worker running behind a listening socket."""
+    """Keeps one worker running behind a listening socket.
+
+    The signals that concern it are blocked from then on, and taken one at a time where it waits for them: a handler
+    could run just before a system call blocks, and the word would be heard only when the worker ends by itself.
+    """
 
     def __init__(self, worker: Worker, listener: socket.socket, policy: RestartPolicy | None = None) -> None:
         self._worker = worker
         self._listener = listener
         self._policy = RestartPolicy() if policy is None else policy
-        self._pid = 0
         self._is_stopping = False
         self._num_starts = 0
 
     def run(self) -> int:
         """Starts the worker, and again when it dies; returns the exit status once it was told to stop or gave up."""
-        for told in _TOLD_TO_STOP:
-            signal.signal(told, self._stop)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)  # what is ignored may not be waited for
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CONCERN)
         while not self._is_stopping:
             started_s = time.monotonic()
             status, was_ready = self._run_worker()
@@ -102,30 +106,34 @@ class Supervisor:
         """One worker's life: its exit status, or minus the signal that killed it, and whether it was ever ready."""
         ours, theirs = socket.socketpair()
         self._num_starts += 1
-        # Between fork and the child's own handlers a signal would meet the parent's handler in the child, and be lost.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD_TO_STOP)
         pid = os.fork()
         if pid == 0:
             ours.close()
             self._be_worker(Lifeline(theirs))
-        self._pid = pid
         theirs.close()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
         with ours:
-            _, wait_status = os.waitpid(pid, 0)
-            self._pid = 0
+            status = self._wait_for(pid)
             ours.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                return os.waitstatus_to_exitcode(wait_status), ours.recv(1) == READY
-        return os.waitstatus_to_exitcode(wait_status), False
+                return status, ours.recv(1) == READY
+        return status, False
+
+    def _wait_for(self, pid: int) -> int:
+        """A worker's exit status, once it has one; meanwhile it is told what this process is told."""
+        while True:
+            ended, wait_status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(wait_status)
+            if signal.sigwait(_CONCERN) in _TOLD_TO_STOP:
+                self._stop(pid)
 
     def _be_worker(self, lifeline: Lifeline) -> NoReturn:
         """The child's whole life. It never returns into the parent's frames, and ends whatever threads it has."""
         status = ENGINE_LOST
         try:
-            for told in _TOLD_TO_STOP:
-                signal.signal(told, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD_TO_STOP)
+            for number in _CONCERN:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CONCERN)
             status = self._worker(lifeline, self._num_starts > 1)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else CANNOT_SERVE
@@ -134,18 +142,20 @@ class Supervisor:
         finally:
             leave(status)
 
-    def _stop(self, number: int, frame: object) -> None:
+    def _stop(self, pid: int) -> None:
         """Refuses new connections and passes the word on; as SIGTERM, since a terminal sends SIGINT to both."""
         self._is_stopping = True
         self._listener.close()
-        if self._pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)  # not yet waited for, so still its number
 
     def _sleep(self, seconds: float) -> None:
+        """Waits before the next start, unless told to stop."""
         end_s = time.monotonic() + seconds
-        while not self._is_stopping and (left_s := end_s - time.monotonic()) > 0:
+        while (left_s := end_s - time.monotonic()) > 0 and not self._is_stopping:
             time.sleep(min(left_s, 0.1))
+            self._is_stopping = not signal.sigpending().isdisjoint(_TOLD_TO_STOP)
+        if self._is_stopping:
+            self._listener.close()
 
 
 def leave(status: int) -> NoReturn:
