@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from model_store.adapter import Adapter
 from model_store.families import is_packed
 from model_store.manifest import Head, Manifest, Output, Readout, ReadoutKind, Template
 
@@ -48,6 +49,10 @@ def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield from _template(manifest.template)
     yield "longest pair", _limits(manifest)
     yield "backbone", _backbone(manifest)
+    yield (
+        "quantization",
+        "none; int8 or fp8 weights where served with --quantization, and checked then; never the head's",
+    )
     yield "reads at", describe_readout(manifest.readout)
     yield "head", describe_head(manifest.head)
     yield "score", describe_output(manifest.output)
@@ -56,6 +61,17 @@ def describe_manifest(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield from manifest.notes.items()
     for guess in manifest.guesses:
         yield "guessed", guess
+
+
+def describe_adapter(adapter: Adapter) -> str:
+    """What a LoRA adapter changes, and by how much."""
+    own = " (some modules have their own)" if adapter.rank_pattern or adapter.alpha_pattern else ""
+    over = "its square root" if adapter.is_rank_stabilized else "it"
+    revision = f" at {adapter.base_revision}" if adapter.base_revision else ""
+    return (
+        f"LoRA in {adapter.folder}, of rank {adapter.rank} and scale {adapter.alpha:g} over {over}{own}, merged into "
+        f"{adapter.base or 'the base given'}{revision} at load"
+    )
 
 
 def describe_readout(readout: Readout) -> str:

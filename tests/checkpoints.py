@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForSequenceClassification, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForSequenceClassification,
+    Gemma2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 CHATML = (
     "{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
@@ -28,6 +35,10 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
     "qwen2": (Qwen2Config, {"num_key_value_heads": 2}),
     "qwen3": (Qwen3Config, {"num_key_value_heads": 1, "head_dim": 32}),
 }
+"""Each packed family's config, and what makes its checkpoint one that could go wrong."""
+
+PLAIN: dict[str, tuple[type, dict[str, Any]]] = {"gemma2": (Gemma2Config, {"num_key_value_heads": 2, "head_dim": 32})}
+"""The same of families that take one pair a forward."""
 
 
 def make_tokenizer(folder: Path, pad: str = "<pad>") -> int:
@@ -54,7 +65,7 @@ def make_checkpoint(
     """Writes a random sequence-classification checkpoint of a family, weights wide enough to spread scores."""
     folder.mkdir(parents=True, exist_ok=True)
     vocab_size = make_tokenizer(folder, pad)
-    kind, extra = FAMILIES[family]
+    kind, extra = (FAMILIES | PLAIN)[family]
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     with torch.random.fork_rng():
         torch.manual_seed(sum(family.encode()))

@@ -38,17 +38,21 @@ def show(reference: str, weights: Path | None, as_toml: bool) -> None:
     from model_store import catalogue
     from model_store.manifest_toml import render_manifest
     from model_store.sources import resolve
-    from model_store.words import describe_manifest
+    from model_store.words import describe_adapter, describe_manifest
 
+    adapter = None
     if weights is None and reference in catalogue.names():
         manifest = catalogue.find(reference)
     else:
-        manifest = resolve(reference, weights=weights).manifest
+        files = resolve(reference, weights=weights)
+        manifest, adapter = files.manifest, files.adapter
     if as_toml:
         click.echo(render_manifest(manifest))
         return
     for subject, words in describe_manifest(manifest):
         click.echo(f"{subject:14} {words}")
+    if adapter is not None:
+        click.echo(f"{'adapter':14} {describe_adapter(adapter)}")
 
 
 @models.command()

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from model_store.sources import SHIPPED
 from service.errors import QuantizationRefused
 from service.types import Truncation
+from tests.checkpoints import make_checkpoint
 from tests.end_to_end.conftest import scores, serving
 from tests.end_to_end.texts import group
 from tests.engine.test_quantized_linear import KINDS, slowly
@@ -33,23 +34,42 @@ async def test_a_pair_gets_one_float_alone_and_among_others(pairs, kind, dtype):
         assert await scores(model, pairs[::-1]) == alone[::-1]
 
 
-@pytest.mark.parametrize("kind", ["int8", pytest.param("fp8", marks=pytest.mark.long)])
-async def test_scores_are_those_of_a_plain_model_with_the_decoded_weights(pairs, kind):
-    oracle = AutoModelForSequenceClassification.from_pretrained(SHIPPED / "demo", dtype=torch.float32).eval()
+def decoded(folder, kind):
+    """The checkpoint in plain transformers, every linear layer of its backbone holding what its codes stand for."""
+    oracle = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     for module in oracle.model.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = slowly(module.weight.data, kind)
-    async with serving("demo", quantization=kind) as model:
+    return oracle
+
+
+async def scores_and_plain_ones(folder, kind, pairs):
+    """What the quantized model says, and what plain transformers says with the decoded weights, one at a time."""
+    oracle = decoded(folder, kind)
+    async with serving(folder, quantization=kind) as model:
         got = await scores(model, pairs)
         ids = [list(encoded.ids) for encoded in await model.preview(pairs, Truncation.ERROR)]
-    async with serving("demo") as model:
-        unquantized = await scores(model, pairs)
     with torch.inference_mode():
         hidden = [oracle.model(input_ids=torch.tensor([each])).last_hidden_state[0, -1] for each in ids]
-        expected = [float(oracle.score(each)[0]) for each in hidden]
+        return got, [float(oracle.score(each)[0]) for each in hidden]
+
+
+@pytest.mark.parametrize("kind", ["int8", pytest.param("fp8", marks=pytest.mark.long)])
+async def test_scores_are_those_of_a_plain_model_with_the_decoded_weights(pairs, kind):
+    got, expected = await scores_and_plain_ones(SHIPPED / "demo", kind, pairs)
+    async with serving("demo") as model:
+        unquantized = await scores(model, pairs)
 
     assert got == pytest.approx(expected, abs=2e-5)  # fp32: another order of the same sums
     assert max(abs(new - old) for new, old in zip(got, unquantized, strict=True)) > 1e-3
+
+
+async def test_a_family_that_takes_one_pair_a_forward_is_quantized_too(tmp_path, pairs):
+    got, expected = await scores_and_plain_ones(make_checkpoint(tmp_path / "gemma2", "gemma2"), "int8", pairs)
+
+    assert got == pytest.approx(expected, abs=2e-5)  # fp32: another order of the same sums
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -19,6 +19,7 @@ from model_store.errors import SourceError, UnsupportedModel, WeightsMismatch
 from model_store.integrity import hash_folder
 from model_store.loader import LoadedModel, load_model
 from model_store.sources import ModelFiles, Sources, resolve
+from model_store.words import describe_adapter
 from tests.model_store.tiny_checkpoints import random_ids, write_tokenizer
 
 RANK = 3
@@ -119,6 +120,7 @@ def test_the_guess_says_what_was_made_of_the_base(tmp_path: Path, base: Path) ->
     assert files.manifest.name == "adapter"
     assert files.manifest.backbone.ignored[-1] == "lm_head.weight"
     assert load(files).head["score.weight"].shape == (1, 32)
+    assert describe_adapter(files.adapter).endswith(f"merged into {base} at load")
 
 
 @pytest.mark.parametrize("harm", ["delete", "rename", "reshape", "add"])
