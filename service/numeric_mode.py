@@ -49,7 +49,7 @@ def let_threads_sleep(environ: MutableMapping[str, str]) -> None:
     Libraries read the variables when they are loaded: call this before torch is imported.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environ.keys():
-        environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": _SPINS}
+        environ.update({"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": _SPINS})
 
 
 def _read_cpu_flags() -> str:

@@ -1,7 +1,7 @@
 """The asyncio shell around the scheduler: it owns tasks and the clock, and holds no policy.
 
 Requests open a `Ticket`, enqueue pairs on it and await its replies in the order they finish. One task takes frames
-from the waiting line and hands them to the engine thread. While a frame runs, the next is packed as soon as enough
+from the waiting line and hands them to the engine thread. Shortly before a frame ends, the next is packed if enough
 waits to fill it, so that the device never waits for packing; with less waiting, packing is put off until the engine
 is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle engine starts at once.
 """
@@ -20,6 +20,7 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.frame_report import FrameReport, outcome_of
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.outbox import Outbox
+from service.dispatch.pace import Pace
 from service.dispatch.score_cache import ScoreCache
 from service.engine.protocol import PrefixLost
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
@@ -35,10 +36,10 @@ _logger = logging.getLogger(__name__)
 FRAMES_AHEAD = 2
 """Frames in the engine thread at once: the one that runs and the one packed while it runs."""
 
-LONG_FRAME_S = 0.1
-"""Where frames take longer, none is packed ahead: packing, some milliseconds, is then next to nothing, and whoever
-arrives while a frame runs would wait for a whole one more (median of interactive calls beside a bulk job, with frames
-of half a second: three frames instead of two)."""
+AHEAD_S = 0.1
+"""So long before a frame's likely end the next is packed. Packed earlier, whoever arrives meanwhile would wait for a
+whole frame more (median of interactive calls beside a bulk job, with frames of half a second: three frames instead of
+two); packed afterwards, the device would wait for a busy event loop to see that the frame is done."""
 
 
 class Dispatcher:
@@ -65,7 +66,7 @@ class Dispatcher:
         self._has_work = asyncio.Event()
         self._on_frame = on_frame
         self._clock = clock
-        self._last_frame_s = 0.0
+        self._pace = Pace(clock)
         self._task: asyncio.Task[None] | None = None
         self._refusal: RewardServiceError | None = None
 
@@ -157,6 +158,7 @@ class Dispatcher:
         try:
             while self._engine.is_alive:
                 while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
+                    self._pace.hand_over(packed.frame.num_tokens)
                     running.append(asyncio.create_task(self._run(packed)))
                 await self._wait_for_change(running)
             self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
@@ -167,18 +169,23 @@ class Dispatcher:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _may_pack(self, num_running: int) -> bool:
-        """An idle engine takes anything; a busy one is packed ahead for if frames are short and a whole one waits."""
+        """An idle engine takes anything; a busy one is packed ahead for if it is soon free and a whole frame waits."""
         if num_running == 0:
             return True
-        is_short = self._last_frame_s < LONG_FRAME_S
-        return is_short and num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
+        may_wait = num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
+        return may_wait and self._pace.left_s() <= AHEAD_S
 
     async def _wait_for_change(self, running: deque[asyncio.Task[None]]) -> None:
-        """Sleeps until a pair arrives or the oldest running frame is done."""
+        """Sleeps until a pair arrives, the oldest running frame is done, or the next is to be packed."""
         self._has_work.clear()
         arrival = asyncio.create_task(self._has_work.wait())
+        ahead_s = self._pace.left_s() - AHEAD_S if running else 0.0
         try:
-            await asyncio.wait({arrival, *list(running)[:1]}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {arrival, *list(running)[:1]},
+                timeout=ahead_s if ahead_s > 0 else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             arrival.cancel()
         while running and running[0].done():
@@ -213,6 +220,7 @@ class Dispatcher:
         """Runs a frame's jobs in two frames that store nothing; its parts wait for another frame."""
         halves_of_it = halves(packed, self._limits.max_tokens, self._directory)
         for half in halves_of_it:
+            self._pace.hand_over(half.frame.num_tokens)
             outcomes = await self._reported_rewards(half)
             if isinstance(outcomes, PrefixLost):
                 self._put_back(half.jobs)
@@ -228,16 +236,14 @@ class Dispatcher:
 
     async def _reported_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
         """What the engine says of a frame, told to the directory and to whoever watches frames."""
-        started_s = self._clock()
         outcomes = await self._rewards(packed)
-        self._last_frame_s = self._clock() - started_s
+        compute_s = self._pace.note_done()
         if not isinstance(outcomes, tuple):
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:
             self._directory.unpin(node)
-        compute_s, outcome = self._clock() - started_s, outcome_of(outcomes)
         try:
-            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome))
+            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome_of(outcomes)))
         except Exception:
             _logger.exception("an observer failed on a frame")
         return outcomes

@@ -1,5 +1,4 @@
 import asyncio
-import itertools
 import random
 import time
 
@@ -63,16 +62,42 @@ async def test_the_next_frame_is_packed_while_one_runs_if_enough_waits_to_fill_i
         await replies(ticket, 4)
 
 
-async def test_where_frames_are_long_none_is_packed_ahead(gate):
-    times = itertools.count()
-    async with open_counter(gate, max_tokens=20, clock=lambda: float(next(times))) as counter:
-        await replies(counter.ask(encoded([1], [2])), 1)  # this clock's frames take seconds
+async def test_where_frames_are_long_the_next_is_packed_shortly_before_the_end(gate):
+    now_s = 0.0
+    async with open_counter(gate, max_tokens=20, clock=lambda: now_s) as counter:
+        gate.shut()
+        first = counter.ask(encoded([1] * 10, [2] * 10))
+        await gate.wait_until_entered()
+        now_s = 1.0
+        gate.open()
+        await replies(first, 1)
         gate.shut()
         ticket = counter.ask(*(encoded([n] * 10, [n] * 10) for n in range(4)))
         await gate.wait_until_entered()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 
         assert counter.dispatcher.num_waiting_pairs == 3
+        now_s = 1.95
+        other = counter.ask(encoded([7] * 10, [8] * 10))
+        await asyncio.sleep(0.01)
+
+        assert counter.dispatcher.num_waiting_pairs == 3
+        gate.open()
+        await replies(ticket, 4)
+        await replies(other, 1)
+
+
+async def test_the_next_frame_is_packed_in_time_though_nobody_comes(gate):
+    def take_a_while(frame):
+        time.sleep(0.2)
+        gate(frame)
+
+    async with open_counter(take_a_while, max_tokens=20) as counter:
+        await replies(counter.ask(encoded([1] * 10, [2] * 10)), 1)
+        gate.shut()
+        ticket = counter.ask(*(encoded([n] * 10, [n] * 10) for n in range(4)))
+        while counter.dispatcher.num_waiting_pairs > 2:
+            await asyncio.sleep(0.01)
         gate.open()
         await replies(ticket, 4)
 
