@@ -23,6 +23,7 @@ from typing import Any, Final
 import uvicorn
 
 from service.api.runtime import Startup
+from service.cli.idle_collector import IdleCollector
 from service.cli.listener import BACKLOG
 from service.cli.supervisor import ENGINE_LOST, leave
 from service.cli.turnstile import Connection, Turnstile
@@ -39,6 +40,9 @@ CLOSING_S: Final = 15.0
 REARM_TICKS: Final = 50
 """Ticks of the server's main loop, of 0.1 s each, between two winds of the watchdog."""
 
+COLLECT_TICKS: Final = 50
+"""Ticks between two looks at whether nobody waits, so that garbage may be collected."""
+
 BLOCKED_LOOP_S: Final = 60.0
 """Seconds beyond `max_forward_s` after which a blocked event loop ends the process."""
 
@@ -54,6 +58,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn_config(app, settings))
         self._startup = startup
         self._settings = settings
+        self._collector = IdleCollector()
         self.has_lost_engine = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -63,9 +68,11 @@ class Server(uvicorn.Server):
             listener.listen(BACKLOG)
 
     async def on_tick(self, counter: int) -> bool:
-        """Looks after the engines, ten times a second."""
+        """Looks after the engines, ten times a second, and now and then after garbage."""
         if counter % REARM_TICKS == 0:
             faulthandler.dump_traceback_later(self._settings.max_forward_s + BLOCKED_LOOP_S, exit=True)
+        if counter % COLLECT_TICKS == 0:
+            self._collector.look(self.server_state.total_requests, len(self.server_state.tasks))
         health = self._startup.health()
         if health.is_final and not self.should_exit:
             _logger.error("an engine is lost, leaving: %s", health.reason)
