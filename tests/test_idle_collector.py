@@ -13,7 +13,7 @@ class InACycle:
 
 @pytest.fixture
 def garbage():
-    """A cycle that nobody holds, and a collector that does not come by itself."""
+    """A cycle that nobody holds, while Python's collector does not come by itself."""
     gc.disable()
     yield weakref.ref(InACycle())
     gc.enable()

@@ -67,7 +67,7 @@ class RestartPolicy:
 class Supervisor:
     """Keeps one worker running behind a listening socket.
 
-    The signals that concern it are blocked from then on, and taken one at a time where it waits for them: a handler
+    From `run` on, the signals that concern it are blocked, and taken one at a time where it waits for them: a handler
     could run just before a system call blocks, and the word would be heard only when the worker ends by itself.
     """
 
