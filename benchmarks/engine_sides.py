@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, LlamaConfig
 
+from benchmarks.engine_frames import FrameRunner
+from service.engine.devices import default_frame_tokens, default_num_threads
 from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
-from service.scheduling.batcher import FrameLimits, take_frame
-from service.scheduling.jobs import Job, JobId, group_of
-from service.scheduling.waiting_line import WaitingLine
-from service.types import EncodedPair, Priority
+from service.types import EncodedPair
 
 HEAD_SEED = 7
 MAX_TOKENS = 2048
 """The longest pair of any workload lies below it."""
+
+KEPT_TOKENS = 8 * MAX_TOKENS
+"""Capacity of the prefix cache: prompts that several frames share, and pairs longer than a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +48,16 @@ class Bench:
     """A warm engine, and a copy of its backbone as transformers made it, for the plain sides."""
 
     engine: TorchEngine
+    runner: FrameRunner
+    num_threads: int
     backbone: Any
     head: LinearHead
     device: torch.device
 
     def frames(self, pairs: Sequence[EncodedPair]) -> tuple[list[float], int]:
-        """Scores by our packed frames, through the real waiting line and batcher, and the tokens computed."""
-        line, limits = WaitingLine(), FrameLimits(self.engine.info().max_frame_tokens)
-        for number, pair in enumerate(pairs):
-            line.enqueue(Job(JobId(number), pair, Priority.INTERACTIVE, 0.0, 1e9, group_of(pair)))
-        scores, computed = [0.0] * len(pairs), 0
-        while (packed := take_frame(line, limits, now_s=0.0)) is not None:
-            for taken, reward in zip(packed.jobs, self.engine.run(packed.frame), strict=True):
-                scores[taken.job.job_id] = reward.score
-            computed += packed.frame.num_tokens
-        return scores, computed
+        """Scores by our packed frames, and the tokens computed."""
+        self.use_threads(1 if self.engine.num_lanes > 1 else self.num_threads)
+        return self.runner.scores(pairs)
 
     def one_at_a_time(self, pairs: Sequence[EncodedPair]) -> tuple[list[float], int]:
         """Scores by one plain forward for each pair: the oracle."""
@@ -68,6 +65,7 @@ class Bench:
 
     def padded(self, pairs: Sequence[EncodedPair], batch_size: int) -> tuple[list[float], int]:
         """Scores by plain forwards over right-padded batches in the order given, and the tokens computed."""
+        self.use_threads(self.num_threads)
         scores: list[float] = []
         computed = 0
         for start in range(0, len(pairs), batch_size):
@@ -77,6 +75,11 @@ class Bench:
             rows = (hidden[place, len(pair.ids) - 1 :][:1] for place, pair in enumerate(batch))
             scores += [self.head.reward(row).score for row in rows]
         return scores, computed
+
+    def use_threads(self, num: int) -> None:
+        """How many threads an operation may use on the processor; ours run several frames of one thread each."""
+        if self.device.type == "cpu":
+            torch.set_num_threads(num)
 
     @torch.inference_mode()
     def _plain(self, batch: Sequence[EncodedPair]) -> Tensor:
@@ -91,7 +94,9 @@ class Bench:
         return hidden
 
 
-def build(shape: Shape, dtype: torch.dtype, device: str, frame_tokens: int, progress: Callable[[str], None]) -> Bench:
+def build(
+    shape: Shape, dtype: torch.dtype, device: str, frame_tokens: int | None, progress: Callable[[str], None]
+) -> Bench:
     """A random model, made on the device, and its engine, warm."""
     config = LlamaConfig(
         vocab_size=shape.vocab,
@@ -108,8 +113,9 @@ def build(shape: Shape, dtype: torch.dtype, device: str, frame_tokens: int, prog
         backbone = AutoModel.from_config(config, dtype=dtype).eval()  # type: ignore[no-untyped-call]
     weight = torch.randn(1, shape.hidden, generator=torch.Generator().manual_seed(HEAD_SEED)) / shape.hidden**0.5
     head = LinearHead(weight.to(device))
-    options = EngineOptions(MAX_TOKENS, max(frame_tokens, MAX_TOKENS + 1), num_threads=torch.get_num_threads())
+    num_threads = default_num_threads()
+    options = EngineOptions(MAX_TOKENS, frame_tokens or default_frame_tokens(device), num_threads)
     plain = copy.deepcopy(backbone)
     engine = TorchEngine(backbone, head, options)
     engine.warm_up(progress)
-    return Bench(engine, plain, head, torch.device(device))
+    return Bench(engine, FrameRunner(engine, KEPT_TOKENS), num_threads, plain, head, torch.device(device))

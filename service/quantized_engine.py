@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from service.engine.protocol import Engine, Progress
+from service.engine.protocol import Compute, Engine, Progress
 from service.errors import QuantizationRefused
 from service.frame import Frame
 from service.scheduling.jobs import Job, JobId, group_of
@@ -36,7 +36,7 @@ class ParityText:
 
 
 class QuantizedEngine:
-    """An `Engine` over quantized weights. Belongs to one thread, as the engine it wraps."""
+    """An `Engine` over quantized weights. Used as the engine it wraps."""
 
     def __init__(
         self, engine: PreparableEngine, kind: str, quantize: Callable[[], object], texts: Sequence[ParityText]
@@ -88,6 +88,15 @@ class QuantizedEngine:
         self._parity.check(self._kind)
         self._shifts = {text.conversation: new - old for text, old, new in zip(texts, before, after, strict=True)}
         progress("; ".join(f"{name} {words}" for name, words in self._parity.describe().items()))
+
+    @property
+    def num_lanes(self) -> int:
+        """As many as the engine that is wrapped."""
+        return self._engine.num_lanes
+
+    def begin(self, frame: Frame) -> Compute:
+        """Takes a frame in."""
+        return self._engine.begin(frame)
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame."""

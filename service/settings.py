@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
-        description="Threads of a CPU engine; None takes the cores. Part of the fingerprint.",
+        description="Cores of a CPU engine; None takes all. Part of the fingerprint for layers that are not our own.",
     )
     tokenizer_threads: int = Field(
         2, ge=1, description="Threads that render and tokenize; more help only while the engine starves."

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
 
 from service.numeric_mode import set_deterministic_math
@@ -19,7 +20,7 @@ set_deterministic_math(os.environ)
 
 from service.api.runtime import Runtime  # noqa: E402  # torch must not be imported before the line above
 from service.cli.serving import run_server  # noqa: E402
-from service.engine.protocol import Engine, Progress  # noqa: E402
+from service.engine.protocol import Compute, Engine, Progress  # noqa: E402
 from service.errors import OutOfMemory  # noqa: E402
 from service.frame import Frame  # noqa: E402
 from service.observability.observers import Observer  # noqa: E402
@@ -48,7 +49,20 @@ class FaultyEngine:
         """The real engine's."""
         self._inner.warm_up(progress)
 
+    @property
+    def num_lanes(self) -> int:
+        """The real engine's."""
+        return self._inner.num_lanes
+
+    def begin(self, frame: Frame) -> Compute:
+        """Takes a frame in that may fail."""
+        return partial(self._compute, frame, self._inner.begin(frame))
+
     def run(self, frame: Frame) -> tuple[Reward, ...]:
+        """As the protocol says."""
+        return self.begin(frame)()
+
+    def _compute(self, frame: Frame, compute: Compute) -> tuple[Reward, ...]:
         """Fails if the frame holds a trigger, else computes it."""
         if self._slow_s:
             threading.Event().wait(self._slow_s)
@@ -64,7 +78,7 @@ class FaultyEngine:
                 threading.Event().wait()
             case "die":
                 raise SystemExit("injected: the end of the engine thread")
-        rewards = self._inner.run(frame)
+        rewards = compute()
         return tuple(Reward(float("nan")) for _ in rewards) if fault == "nan" else rewards
 
     def close(self) -> None:

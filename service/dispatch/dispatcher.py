@@ -1,9 +1,9 @@
 """The asyncio shell around the scheduler: it owns tasks and the clock, and holds no policy.
 
 Requests open a `Ticket`, enqueue pairs on it and await its replies in the order they finish. One task takes frames
-from the waiting line and hands them to the engine thread. Shortly before a frame ends, the next is packed if enough
-waits to fill it, so that the device never waits for packing; with less waiting, packing is put off until the engine
-is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle engine starts at once.
+from the waiting line and hands them to the engine's threads. Shortly before a frame ends, the next is packed if
+enough waits to fill it, so that the device never waits for packing; with less waiting, packing is put off until the
+engine is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle engine starts at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -20,7 +19,7 @@ from service.dispatch.engine_thread import EngineThread
 from service.dispatch.frame_report import FrameReport, outcome_of
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.outbox import Outbox
-from service.dispatch.pace import Pace
+from service.dispatch.pace import HandedOver, Pace
 from service.dispatch.score_cache import ScoreCache
 from service.engine.protocol import PrefixLost
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
@@ -33,13 +32,10 @@ from service.types import EncodedPair, Reward
 
 _logger = logging.getLogger(__name__)
 
-FRAMES_AHEAD = 2
-"""Frames in the engine thread at once: the one that runs and the one packed while it runs."""
-
 AHEAD_S = 0.1
 """So long before a frame's likely end the next is packed. Packed earlier, whoever arrives meanwhile would wait for a
 whole frame more (median of interactive calls beside a bulk job, with frames of half a second: three frames instead of
-two); packed afterwards, the device would wait for a busy event loop to see that the frame is done."""
+two); packed later, the device would wait for a busy event loop. Nor does a free lane wait longer for a full one."""
 
 
 class Dispatcher:
@@ -66,7 +62,7 @@ class Dispatcher:
         self._has_work = asyncio.Event()
         self._on_frame = on_frame
         self._clock = clock
-        self._pace = Pace(clock)
+        self._pace = Pace(clock, engine.num_lanes)
         self._task: asyncio.Task[None] | None = None
         self._refusal: RewardServiceError | None = None
 
@@ -154,12 +150,11 @@ class Dispatcher:
 
     async def _take_frames(self) -> None:
         """Keeps the engine busy until cancelled, or until there is no engine; nobody is left without a reply."""
-        running: deque[asyncio.Task[None]] = deque()
+        running: set[asyncio.Task[None]] = set()
         try:
             while self._engine.is_alive:
                 while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
-                    self._pace.hand_over(packed.frame.num_tokens)
-                    running.append(asyncio.create_task(self._run(packed)))
+                    running.add(asyncio.create_task(self._run(packed, self._hand_over(packed))))
                 await self._wait_for_change(running)
             self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
         except Exception as error:  # a fault of ours: without this, everyone would wait for their deadline
@@ -169,27 +164,31 @@ class Dispatcher:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _may_pack(self, num_running: int) -> bool:
-        """An idle engine takes anything; a busy one is packed ahead for if it is soon free and a whole frame waits."""
+        """An idle engine takes anything; a busy one is packed ahead for if it is soon free and a whole frame waits.
+
+        One that can run another frame at once takes a whole one, and anything unless it is soon idle.
+        """
         if num_running == 0:
             return True
-        may_wait = num_running < FRAMES_AHEAD and self._line.num_tokens >= self._limits.max_tokens
-        return may_wait and self._pace.left_s() <= AHEAD_S
+        is_full = self._line.num_tokens >= self._limits.max_tokens
+        if num_running < self._engine.num_lanes:
+            return is_full or self._pace.left_s() > AHEAD_S
+        return num_running == self._engine.num_lanes and is_full and self._pace.left_s() <= AHEAD_S
 
-    async def _wait_for_change(self, running: deque[asyncio.Task[None]]) -> None:
-        """Sleeps until a pair arrives, the oldest running frame is done, or the next is to be packed."""
+    async def _wait_for_change(self, running: set[asyncio.Task[None]]) -> None:
+        """Sleeps until a pair arrives, a running frame is done, or the next is to be packed."""
         self._has_work.clear()
         arrival = asyncio.create_task(self._has_work.wait())
         ahead_s = self._pace.left_s() - AHEAD_S if running else 0.0
         try:
             await asyncio.wait(
-                {arrival, *list(running)[:1]},
+                {arrival, *running},
                 timeout=ahead_s if ahead_s > 0 else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             arrival.cancel()
-        while running and running[0].done():
-            running.popleft()
+        running.difference_update([task for task in running if task.done()])
 
     def _next_frame(self) -> PackedFrame | None:
         """Drops what is late, then packs what goes next."""
@@ -201,11 +200,11 @@ class Dispatcher:
             self._settle(job.job_id, error, queue_s=waited_s)
         return take_frame(self._line, self._limits, now_s, self._directory)
 
-    async def _run(self, packed: PackedFrame) -> None:
+    async def _run(self, packed: PackedFrame, handed_over: HandedOver) -> None:
         """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
         taken_s = self._clock()
         try:
-            outcomes = await self._reported_rewards(packed)
+            outcomes = await self._reported_rewards(packed, handed_over)
             if isinstance(outcomes, PrefixLost):
                 self._put_back(packed.jobs)
             elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
@@ -220,8 +219,7 @@ class Dispatcher:
         """Runs a frame's jobs in two frames that store nothing; its parts wait for another frame."""
         halves_of_it = halves(packed, self._limits.max_tokens, self._directory)
         for half in halves_of_it:
-            self._pace.hand_over(half.frame.num_tokens)
-            outcomes = await self._reported_rewards(half)
+            outcomes = await self._reported_rewards(half, self._hand_over(half))
             if isinstance(outcomes, PrefixLost):
                 self._put_back(half.jobs)
             else:
@@ -234,10 +232,15 @@ class Dispatcher:
         self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
         self._has_work.set()
 
-    async def _reported_rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
+    def _hand_over(self, packed: PackedFrame) -> HandedOver:
+        return self._pace.hand_over(packed.frame.num_tokens)
+
+    async def _reported_rewards(
+        self, packed: PackedFrame, handed_over: HandedOver
+    ) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
         """What the engine says of a frame, told to the directory and to whoever watches frames."""
         outcomes = await self._rewards(packed)
-        compute_s = self._pace.note_done()
+        compute_s = self._pace.note_done(handed_over)
         if not isinstance(outcomes, tuple):
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:

@@ -1,6 +1,6 @@
-"""The one thread that may touch an engine. Everything that runs on the device runs here, in order.
+"""The threads that compute: one for each frame that the engine may run at once. Frames start in the order given.
 
-The thread is ours rather than an executor's, for three reasons: it ends, and says why, when an engine raises what no
+The threads are ours rather than an executor's, for three reasons: they end, and say why, when an engine raises what no
 engine should (`SystemExit`, `KeyboardInterrupt`); a forward pass that never returns is given up after a bound, and
 whoever waited is answered; and a thread stuck in a library does not keep the process from ending.
 """
@@ -30,6 +30,7 @@ class _Call:
 
     verb: Callable[[], Any]
     future: asyncio.Future[Any]
+    began_s: float | None = None
 
     def settle(self, returned: object, error: Exception | None = None) -> None:
         """Hands over what became of it; callable from any thread."""
@@ -46,9 +47,9 @@ class _Call:
 
 
 class EngineThread:
-    """Runs an engine's verbs in its own thread and awaits them from the event loop.
+    """Runs an engine's verbs in threads of its own and awaits them from the event loop.
 
-    A second frame may be handed over while one runs; it starts the moment the first is done.
+    More frames may be handed over than the engine runs at once; the next starts the moment one is done.
     """
 
     def __init__(self, engine: Engine, max_forward_s: float | None = None) -> None:
@@ -58,20 +59,24 @@ class EngineThread:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._open: set[_Call] = set()
         self._lock = threading.Lock()
-        self._began_s: float | None = None
         self._ended_because = ""
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._add_threads(1)
 
     @property
     def is_alive(self) -> bool:
         """Whether frames handed over now would run."""
-        return not self._ended_because and self._thread.is_alive()
+        return not self._ended_because and self._are_alive()
 
     @property
     def ended_because(self) -> str:
-        """Why no frame will run any more; empty while the thread lives."""
-        return self._ended_because or ("" if self._thread.is_alive() else "it ended without saying why")
+        """Why no frame will run any more; empty while the threads live."""
+        return self._ended_because or ("" if self._are_alive() else "it ended without saying why")
+
+    @property
+    def num_lanes(self) -> int:
+        """How many frames run at once."""
+        return len(self._threads)
 
     def info(self) -> EngineInfo:
         """The engine's own description."""
@@ -80,21 +85,26 @@ class EngineThread:
     async def warm_up(self, progress: Progress) -> None:
         """Warms the engine up in its thread; `progress` is called from that thread. Takes as long as it takes."""
         await self._submit(lambda: self._engine.warm_up(progress)).future
+        self._add_threads(self._engine.num_lanes - len(self._threads))
 
     async def run(self, frame: Frame) -> tuple[Reward, ...]:
-        """Computes a frame; raises what the engine raises.
+        """Computes a frame; raises what the engine raises. Calls count as made in the order of their first steps.
 
         Raises:
-            EngineFailure: If the thread has ended, ends meanwhile, or the forward pass passed its bound.
+            EngineFailure: If a thread has ended, ends meanwhile, or the forward pass passed its bound.
         """
-        call = self._submit(lambda: self._engine.run(frame))
-        while not (await asyncio.wait({call.future}, timeout=self._seconds_left()))[0]:
-            if self._seconds_left() == 0.0:
+        call = self._submit(self._engine.begin(frame))
+        while not (await asyncio.wait({call.future}, timeout=self._seconds_left(call)))[0]:
+            if self._seconds_left(call) == 0.0:
                 self._end(f"a forward pass has not returned within {self._max_forward_s:g} s (max_forward_s)")
         return cast("tuple[Reward, ...]", call.future.result())
 
     async def close(self) -> None:
-        """Waits for what runs, closes the engine and ends the thread; a thread that is stuck is left behind."""
+        """Waits for what runs, closes the engine and ends the threads; one that is stuck is left behind."""
+        with self._lock:
+            running = [call.future for call in self._open]
+        if running:
+            await asyncio.wait(running)
         if self.is_alive:
             with contextlib.suppress(EngineFailure):
                 await self._submit(self._engine.close).future
@@ -109,17 +119,26 @@ class EngineThread:
             self._calls.put(call)
         return call
 
-    def _seconds_left(self) -> float | None:
-        """Seconds until the verb that runs now is overdue; the whole bound if none runs; None without a bound."""
-        began_s = self._began_s
+    def _are_alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _add_threads(self, num: int) -> None:
+        for _ in range(num):
+            thread = threading.Thread(target=self._work, name=f"engine-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _seconds_left(self, call: _Call) -> float | None:
+        """Seconds until a verb is overdue; the whole bound while it has not begun; None without a bound."""
+        began_s = call.began_s
         if self._max_forward_s is None or began_s is None:
             return self._max_forward_s
         return max(0.0, self._max_forward_s - (time.monotonic() - began_s))
 
     def _work(self) -> None:
-        """The thread: one verb after the other until told to end, or until it must not be trusted any more."""
+        """A thread: one verb after the other until told to end, or until it must not be trusted any more."""
         while (call := self._calls.get()) is not None and not self._ended_because:
-            self._began_s = time.monotonic()
+            call.began_s = time.monotonic()
             try:
                 call.settle(call.verb())
             except StopIteration as error:  # a future cannot carry it
@@ -129,12 +148,11 @@ class EngineThread:
             except BaseException as error:
                 self._end(f"the engine raised {type(error).__name__}: {error}")
             finally:
-                self._began_s = None
                 with self._lock:
                     self._open.discard(call)
 
     def _end(self, reason: str) -> None:
-        """Ends the thread's service: fails everything handed over and lets the thread go when it comes back."""
+        """Ends all service: fails everything handed over and lets each thread go when it comes back."""
         with self._lock:
             if self._ended_because:
                 return
@@ -142,4 +160,5 @@ class EngineThread:
             left, self._open = self._open, set()
         for call in left:
             call.settle(None, EngineFailure(f"the engine thread is not running: {reason}"))
-        self._calls.put(None)
+        for _ in self._threads:
+            self._calls.put(None)

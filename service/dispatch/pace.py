@@ -1,38 +1,54 @@
-"""When the frame that runs will likely be done, by the time each token of the last one took."""
+"""When a frame that runs will likely be done, by the time each token of the last one took."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(eq=False, slots=True)
+class HandedOver:
+    """A frame in the engine's hands; `began_s` is None while it waits for another to be done."""
+
+    num_tokens: int
+    began_s: float | None = None
 
 
 class Pace:
-    """Watches frames go through an engine that takes them one after the other."""
+    """Watches frames go through an engine that takes them in order, `num_lanes` at a time."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], num_lanes: int = 1) -> None:
         self._clock = clock
+        self._num_lanes = num_lanes
         self._token_s = 0.0
-        self._free_since_s = float("-inf")
-        self._handed_over: deque[tuple[int, float]] = deque()
+        self._frames: list[HandedOver] = []
 
-    def hand_over(self, num_tokens: int) -> None:
-        """Notes a frame that the engine takes now, or after those it has."""
-        self._handed_over.append((num_tokens, self._clock()))
+    def hand_over(self, num_tokens: int) -> HandedOver:
+        """Notes a frame that the engine takes now, or once it is done with one of those it has."""
+        frame = HandedOver(num_tokens)
+        self._frames.append(frame)
+        self._begin_some()
+        return frame
 
     def left_s(self) -> float:
-        """Seconds until the oldest frame is done, if it goes as the last one did; not below 0, and 0 for the first."""
-        if not self._handed_over:
-            return 0.0
-        num_tokens, handed_over_s = self._handed_over[0]
-        return max(0.0, self._began_s(handed_over_s) + num_tokens * self._token_s - self._clock())
-
-    def note_done(self) -> float:
-        """Notes that the oldest frame is done; returns the seconds it took, less those it waited for another."""
-        num_tokens, handed_over_s = self._handed_over.popleft()
+        """Seconds until one of the frames is done, if it goes as the last one did; not below 0, and 0 for the first."""
         now_s = self._clock()
-        took_s = now_s - self._began_s(handed_over_s)
-        self._token_s, self._free_since_s = took_s / num_tokens, now_s
+        ends_s = [
+            frame.began_s + frame.num_tokens * self._token_s for frame in self._frames if frame.began_s is not None
+        ]
+        return max(0.0, min(ends_s, default=now_s) - now_s)
+
+    def note_done(self, frame: HandedOver) -> float:
+        """Notes that a frame is done; returns the seconds it took, less those it waited for another."""
+        self._frames.remove(frame)
+        now_s = self._clock()
+        took_s = 0.0 if frame.began_s is None else now_s - frame.began_s
+        self._token_s = took_s / frame.num_tokens
+        self._begin_some()
         return took_s
 
-    def _began_s(self, handed_over_s: float) -> float:
-        return max(handed_over_s, self._free_since_s)
+    def _begin_some(self) -> None:
+        """The oldest begin, as many as there are lanes."""
+        for frame in self._frames[: self._num_lanes]:
+            if frame.began_s is None:
+                frame.began_s = self._clock()

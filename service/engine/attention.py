@@ -30,7 +30,7 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
 
     Args:
         query: (1, heads, N, head_dim), rotary applied.
-        seen: The layer's keys and values; chunks that are to be kept are stored from it.
+        seen: The layer's keys and values, of as many heads.
         window: How many keys a query sees at most, itself included; None for all.
 
     Returns:
@@ -39,7 +39,6 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
     output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
     output[:, frame.num_tokens :] = 0
     for span in frame.spans:
-        seen.store(span)
         key, value = seen.seen_by(span)
         mask = frame.mask(span, window, query)
         attended = F.scaled_dot_product_attention(
@@ -65,8 +64,6 @@ def attend_read_rows(
     Returns:
         (1, rows, heads, head_dim); zero in the rows that only fill up.
     """
-    for span in frame.spans:
-        seen.store(span)
     output = query.new_zeros(1, query.shape[2], query.shape[1], seen.value_dim)
     last = None
     for place, (row, span) in enumerate(frame.reads):
@@ -110,6 +107,7 @@ def frame_attention(
     """
     refuse_unknown(attention_mask, dropout, unknown)
     seen = KeyValues(key, value, frame.kept, layer_of(module), query.shape[1])
+    seen.exchange(frame.spans)
     return attend(query, seen, frame, scaling=scaling, window=sliding_window), None
 
 

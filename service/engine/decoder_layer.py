@@ -5,10 +5,12 @@ Norm, attention, residual, norm, MLP, residual: the order of Llama, Mistral, Qwe
 matter. In the last layer only the rows that are read go on after keys and values: their queries, attention, output
 map and MLP. In an 8-layer Llama that is 10 % of the linear work and an eighth of the attention, in a 7B one 3 %.
 The rows that go on are filled up to an admitted frame size, so that they get the bits they would get among all.
+Work on rows, and on heads, is spread over as many cores as the frame has (`lanes`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from service.engine import packed_linear
 from service.engine.attention import attend, attend_read_rows, layer_of, refuse_unknown
 from service.engine.key_values import KeyValues
-from service.engine.layer_parts import LayerParts, PackedParts, PlainParts
+from service.engine.lanes import even
+from service.engine.layer_parts import Angles, LayerParts, PackedParts, PlainParts
 from service.engine.rotary import install_table
 from service.engine.spans import FrameLayout
 
@@ -36,8 +39,12 @@ _PROBE = torch.linspace(-4, 4, 33)
 class FrameLayer(nn.Module):
     """Stands in for a known decoder layer; (1, R, H) in and out, or (1, rows read, H) out of the last one."""
 
-    def __init__(self, parts: LayerParts, layer: int, scaling: float, window: int | None, *, is_last: bool) -> None:
+    def __init__(
+        self, parts: LayerParts, layer: int, row_work: int, scaling: float, window: int | None, *, is_last: bool
+    ) -> None:
+        """`row_work`: the layer's weights, each of which a row is multiplied with."""
         super().__init__()
+        self._row_work = row_work
         self.parts = parts
         self._layer, self._scaling, self._window, self._is_last = layer, scaling, window, is_last
 
@@ -51,24 +58,71 @@ class FrameLayer(nn.Module):
     ) -> Tensor:
         """As the layer's own forward, but for the rows that are left out."""
         refuse_unknown(attention_mask, 0.0, unknown)
-        parts, hidden = self.parts, hidden_states[0]
-        angles = tuple(table[0] for table in position_embeddings)
-        normed = parts.norm_before_attention(hidden)
-        key, value = parts.keys_values(normed, angles)
+        hidden, angles = hidden_states[0], tuple(table[0] for table in position_embeddings)
         rows = frame.rows if self._is_last else None
+        key, value, query = self._by_rows(frame, len(hidden), lambda block: self._before(hidden, angles, block, rows))
         if rows is not None:
-            normed, hidden = normed.index_select(0, rows), hidden.index_select(0, rows)
-            angles = tuple(table.index_select(0, rows) for table in angles)
-        query = parts.queries(normed, angles)
+            hidden = hidden.index_select(0, rows)
+            query = self.parts.queries(
+                query.index_select(0, rows), tuple(table.index_select(0, rows) for table in angles)
+            )
         seen = KeyValues(_heads_first(key), _heads_first(value), frame.kept, self._layer, query.shape[1])
-        compute = attend if rows is None else attend_read_rows
-        attended = compute(_heads_first(query), seen, frame, scaling=self._scaling, window=self._window)
-        return parts.feed_forward(parts.after_attention(attended[0].flatten(1), hidden))[None]
+        seen.exchange(frame.spans)
+        attended = self._attended(_heads_first(query), seen, frame, rows is not None).flatten(1)
+        (result,) = self._by_rows(frame, len(hidden), lambda block: (self._after(attended[block], hidden[block]),))
+        return result[None]
+
+    def _before(self, hidden: Tensor, angles: Angles, block: slice, rows: Tensor | None) -> tuple[Tensor, ...]:
+        """Keys, values and queries of a block of rows; the normed rows instead of queries if only `rows` have any."""
+        normed = self.parts.norm_before_attention(hidden[block])
+        angles = tuple(table[block] for table in angles)
+        key, value = self.parts.keys_values(normed, angles)
+        return key, value, normed if rows is not None else self.parts.queries(normed, angles)
+
+    def _attended(self, query: Tensor, seen: KeyValues, frame: FrameLayout, only_read: bool) -> Tensor:
+        """(N, heads, head_dim) of all rows, or of those that are read."""
+        if only_read:
+            return attend_read_rows(query, seen, frame, scaling=self._scaling, window=self._window)[0]
+        groups = query.shape[1] // seen.num_heads
+        num_parts = len(frame.lanes.rows(query.shape[2], self._row_work))
+
+        def of_heads(heads: slice) -> Tensor:
+            queries = query[:, heads.start * groups : heads.stop * groups]
+            return attend(queries, seen.of_heads(heads), frame, scaling=self._scaling, window=self._window)[0]
+
+        return _joined(frame.lanes.each(even(seen.num_heads, min(num_parts, seen.num_heads)), of_heads), dim=1)
+
+    def _after(self, attended: Tensor, hidden: Tensor) -> Tensor:
+        return self.parts.feed_forward(self.parts.after_attention(attended, hidden))
+
+    def _by_rows(
+        self, frame: FrameLayout, num_rows: int, work: Callable[[slice], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """What `work` makes of all rows, block by block on the cores that the frame has."""
+        blocks = frame.lanes.each(frame.lanes.rows(num_rows, self._row_work), work)
+        return tuple(_joined(parts) for parts in zip(*blocks, strict=True))
+
+
+def _joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 def _heads_first(rows_NhD: Tensor) -> Tensor:
     """(N, heads, head_dim) as (1, heads, N, head_dim)."""
     return rows_NhD.transpose(0, 1)[None]
+
+
+def runs_in_lanes(backbone: nn.Module) -> bool:
+    """Whether several threads may run the layers at once: `install` replaces them all, and no map has state.
+
+    Quantized maps decode into memory that they share.
+    """
+    layers: Any = getattr(backbone, "layers", ())
+    return (
+        len(layers) > 0
+        and all(_is_known(layer) for layer in layers)
+        and all(type(linear) is nn.Linear for layer in layers for linear in _linears(layer))
+    )
 
 
 def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) -> str | None:
@@ -84,6 +138,7 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
         layers[index] = FrameLayer(
             kind(layer),
             layer_of(layer.self_attn),
+            sum(parameter.numel() for parameter in layer.parameters()),
             layer.self_attn.scaling,
             _window(layer.self_attn),
             is_last=index == len(layers) - 1,

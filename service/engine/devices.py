@@ -6,9 +6,9 @@ import torch
 
 from service.errors import SettingsError
 
-CPU_FRAME_TOKENS = 2048
-"""A processor's matrix products reach their full rate at a few hundred rows; larger frames share prompts among
-more responses, and cost whoever comes next the time of one frame."""
+CPU_FRAME_TOKENS = 1024
+"""A core's matrix products reach their full rate at a few hundred rows; larger frames cost whoever comes next the time
+of one. What responses share is shared across frames, too."""
 
 CUDA_FRAME_TOKENS = 16_384
 """Enough rows to fill an accelerator of today with a 7B model, at some tens of milliseconds a frame."""
@@ -40,9 +40,13 @@ def resolve_device(wanted: str) -> str:
     return device
 
 
+_NUM_CORES = torch.get_num_threads()
+"""Asked once: engines tell torch to use fewer."""
+
+
 def default_num_threads() -> int:
-    """How many threads one forward uses on the processor: as many as torch finds physical cores."""
-    return torch.get_num_threads()
+    """How many cores an engine uses on the processor: as many physical ones as torch finds."""
+    return _NUM_CORES
 
 
 def default_frame_tokens(device: str) -> int:

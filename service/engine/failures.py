@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from service.engine.protocol import PrefixLost
 from service.errors import EngineFailure, OutOfMemory, RewardServiceError
 
 
@@ -15,7 +16,7 @@ def engine_errors(num_tokens: int) -> Iterator[None]:
     """Turns whatever is raised inside into `OutOfMemory` or `EngineFailure`; what ends a process passes as it is."""
     try:
         yield
-    except RewardServiceError:
+    except (RewardServiceError, PrefixLost):
         raise
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"the device has no memory for a frame of {num_tokens} tokens") from error

@@ -10,9 +10,10 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
-from service.engine.protocol import PrefixLost, Progress
+from service.engine.protocol import Compute, PrefixLost, Progress
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -40,12 +41,14 @@ class FakeEngine:
 
     Attributes:
         on_run: Called with each frame before it is answered; may sleep or raise.
+        num_lanes: How many frames may run at once; with more than one, they must not rely on one another.
     """
 
     max_frame_tokens: int = MAX_FRAME_TOKENS
     on_run: Callable[[Frame], None] | None = None
     frames: list[Frame] = field(default_factory=list)
     is_closed: bool = False
+    num_lanes: int = 1
     _kept: dict[int, _Kept] = field(default_factory=dict)
 
     def info(self) -> EngineInfo:
@@ -61,6 +64,10 @@ class FakeEngine:
     def warm_up(self, progress: Progress) -> None:
         """Nothing to warm."""
         progress("fake engine ready")
+
+    def begin(self, frame: Frame) -> Compute:
+        """Nothing is done ahead."""
+        return partial(self.run, frame)
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Follows each pair's chain from the row read back to its root and scores the ids found on the way."""

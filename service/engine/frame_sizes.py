@@ -1,5 +1,7 @@
 """Admits the row counts that frames are filled up to: only those that give the same bits as the largest.
 
+And whether a frame may be spread over several cores.
+
 Whether a row's result depends on the number of rows is a property of the math library, the processor, the dtype
 and the thread count, so it is measured, on the engine's own whole forward, with the same chunks laid at random
 places among strangers. Two causes seen on CPUs: matrix kernels chosen by row count (MKL without `STRICT`), and
@@ -12,10 +14,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
+from service.engine.lanes import Lanes
 from service.engine.protocol import Progress
 from service.errors import EngineFailure
 from service.frame import Frame
@@ -36,21 +40,26 @@ HiddenOf = Callable[[Frame, Sequence[int]], Tensor]
 def frame_ladder(max_frame_tokens: int, num_threads: int) -> tuple[int, ...]:
     """Row counts worth trying: 64, 96, 128, 192, 256, … up to the first that holds `max_frame_tokens`.
 
-    Every count is a multiple of 32 and of the thread count, so that threads share rows evenly where work is split.
+    Under load most frames are nearly full, so 7/8 and 15/16 of the largest are among them. Every count is a multiple
+    of 32 and of the threads of an operation, so that they share rows evenly.
 
     >>> frame_ladder(500, 2)
-    (64, 96, 128, 192, 256, 384, 512)
+    (64, 96, 128, 192, 256, 384, 448, 480, 512)
     """
     multiple = math.lcm(SMALLEST_ROWS // 2, num_threads)
     largest = math.ceil(max_frame_tokens / multiple) * multiple
-    rungs = (rows for power in range(32) for rows in (SMALLEST_ROWS << power, (SMALLEST_ROWS << power) * 3 // 2))
-    return (*sorted({rows for rows in rungs if rows < largest and rows % multiple == 0}), largest)
+    rungs = {rows for power in range(32) for rows in (SMALLEST_ROWS << power, (SMALLEST_ROWS << power) * 3 // 2)}
+    rungs |= {largest * part // 16 // multiple * multiple for part in (14, 15)}
+    return (*sorted(rows for rows in rungs if SMALLEST_ROWS <= rows < largest and rows % multiple == 0), largest)
 
 
 def admit_frame_sizes(
-    ladder: Sequence[int], hidden_of: HiddenOf, vocab_size: int, progress: Progress
+    ladder: Sequence[int], hidden_of: HiddenOf, vocab_size: int, progress: Progress, num_at_once: int = 1
 ) -> tuple[int, ...]:
     """The sizes of the ladder whose bits equal the largest one's, ascending; the largest is always among them.
+
+    Args:
+        num_at_once: How many frames may be run at the same time.
 
     Raises:
         EngineFailure: If the largest size does not even agree with itself.
@@ -59,16 +68,37 @@ def admit_frame_sizes(
     witnesses = [_random_ids(rng, length, vocab_size) for length in WITNESS_LENGTHS]
     largest = ladder[-1]
 
-    def bits(size: int) -> list[Tensor]:
+    def bits(size: int, frame: Frame, rows: Sequence[tuple[int, int]]) -> list[Tensor]:
         progress(f"comparing the bits of {size}-row frames with {largest}-row ones")
-        frame, rows = _frame_with(witnesses, size, rng, vocab_size)
         hidden = hidden_of(frame, (size,))
         return [hidden[start:stop].clone() for start, stop in rows]
 
-    expected = bits(largest)
-    if not _equal(bits(largest), expected):
+    tries = [(size, *_frame_with(witnesses, size, rng, vocab_size)) for size in (largest, *reversed(ladder))]
+    with ThreadPoolExecutor(num_at_once) as executor:
+        expected, again, *others = executor.map(bits, *zip(*tries, strict=True))
+    if not _equal(again, expected):
         raise EngineFailure(f"two {largest}-row frames gave the same pair different bits on this machine")
-    return (*(size for size in ladder[:-1] if _equal(bits(size), expected)), largest)
+    smaller = zip(ladder[:-1], reversed(others), strict=True)
+    return (*(size for size, given in smaller if _equal(given, expected)), largest)
+
+
+def shares_bits(
+    frame_sizes: Sequence[int], hidden_of: HiddenOf, lanes: Lanes, vocab_size: int, progress: Progress
+) -> bool:
+    """Whether frames on all cores get the bits that they get on one: the smallest and the largest, and one between."""
+    if lanes.num == 1:
+        return False
+    rng = random.Random(len(frame_sizes))
+    for size in sorted({frame_sizes[0], frame_sizes[len(frame_sizes) // 2], frame_sizes[-1]}):
+        progress(f"comparing the bits of {size}-row frames on one core and on {lanes.num}")
+        frame, _ = _frame_with(
+            [_random_ids(rng, length, vocab_size) for length in WITNESS_LENGTHS], size, rng, vocab_size
+        )
+        with lanes.apart():
+            expected = hidden_of(frame, (size,))
+        if not torch.equal(hidden_of(frame, (size,)), expected):
+            return False
+    return True
 
 
 def _equal(given: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.spans import ChunkSpan, FrameLayout
 from service.frame import Frame
@@ -35,13 +36,20 @@ class FrameTensors:
 
 
 def to_tensors(
-    frame: Frame, frame_sizes: Sequence[int], device: torch.device, kept: PrefixSlots, *, only_read: bool = False
+    frame: Frame,
+    frame_sizes: Sequence[int],
+    device: torch.device,
+    kept: PrefixSlots,
+    lanes: Lanes,
+    *,
+    only_read: bool = False,
 ) -> FrameTensors:
     """Lays a frame out on the device, filled up to the smallest admitted size that holds it.
 
     Args:
         frame_sizes: Admitted row counts, ascending; the last holds any frame.
         kept: Where the chunks of other frames are, and this one's will be.
+        lanes: The cores that the frame's work may be spread over.
         only_read: Leave the rows that nobody reads out of the last layer's queries and what follows them.
     """
     num_rows = _filled(frame.num_tokens, frame_sizes)
@@ -49,7 +57,7 @@ def to_tensors(
     ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
     ids = ids.to(device)
     spans = chunk_spans(frame, kept)
-    layout = FrameLayout(spans, frame.num_tokens, kept)
+    layout = FrameLayout(spans, frame.num_tokens, kept, lanes)
     if not only_read:
         return FrameTensors(ids[:1], ids[1:], layout, None)
     wanted = rows_wanted(frame)

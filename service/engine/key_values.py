@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.spans import ChunkSpan
+
+EVERY = slice(None)
 
 Segment = int | tuple[int, int]
 """A kept chunk by its slot, or rows of the frame."""
@@ -20,23 +22,41 @@ class KeyValues:
     another share what they have in common, so that a prompt is laid out once for all responses after it.
     """
 
-    def __init__(self, key: Tensor, value: Tensor, kept: PrefixSlots, layer: int, num_heads: int) -> None:
+    def __init__(
+        self, key: Tensor, value: Tensor, kept: PrefixSlots, layer: int, num_heads: int, heads: slice = EVERY
+    ) -> None:
+        """`heads`: the key/value heads that `key` and `value` hold, of those that are kept."""
         self._rows = (key, value)
+        self._heads = heads
         self._kept, self._layer = kept, layer
         self._num_groups = num_heads // key.shape[1]
         self._laid_out: tuple[Tensor, ...] = ()
         self._segments: Sequence[Segment] = ()
 
     @property
+    def num_heads(self) -> int:
+        """Key/value heads."""
+        return self._rows[0].shape[1]
+
+    @property
     def value_dim(self) -> int:
         """Size of one head's values."""
         return self._rows[1].shape[3]
 
-    def store(self, span: ChunkSpan) -> None:
-        """Keeps a chunk's keys and values for later frames, if it is to be kept."""
-        if span.store is not None:
-            key, value = (rows[:, :, span.start : span.stop] for rows in self._rows)
-            self._kept.store(span.store, self._layer, key, value)
+    def exchange(self, spans: Sequence[ChunkSpan]) -> None:
+        """Keeps what is to be kept, then waits for what other frames keep. Needs every head.
+
+        Raises:
+            PrefixLost: If a frame that this one relies on failed.
+        """
+        self._store(spans)
+        self._kept.wait_for({slot for span in spans for slot in span.slots}, self._layer)
+
+    def of_heads(self, heads: slice) -> KeyValues:
+        """The same of some key/value heads."""
+        key, value = (rows[:, heads] for rows in self._rows)
+        num_heads = key.shape[1] * self._num_groups
+        return KeyValues(key, value, self._kept, self._layer, num_heads, heads)
 
     def seen_by(self, span: ChunkSpan) -> tuple[Tensor, Tensor]:
         """Keys and values of a chunk's ancestors and its own, (1, heads, keys, head_dim) each; valid until the next."""
@@ -46,6 +66,12 @@ class KeyValues:
             return key, value
         num_keys = self._lay_out((*span.slots, *span.ancestors, *own), span.num_before + span.stop - span.start)
         return self._laid_out[0][:, :, :num_keys], self._laid_out[1][:, :, :num_keys]
+
+    def _store(self, spans: Iterable[ChunkSpan]) -> None:
+        for span in spans:
+            if span.store is not None:
+                key, value = (rows[:, :, span.start : span.stop] for rows in self._rows)
+                self._kept.store(span.store, self._layer, key, value)
 
     def _expand(self, rows: Tensor) -> Tensor:
         """Repeats each key/value head for the query heads that share it."""
@@ -68,7 +94,7 @@ class KeyValues:
 
     def _segment(self, segment: Segment, which: int) -> Tensor:
         if isinstance(segment, int):
-            return self._kept.read(segment, self._layer, which)
+            return self._kept.read(segment, self._layer, which)[:, self._heads]
         return self._rows[which][:, :, segment[0] : segment[1]]
 
     def _empty(self, rows: Tensor, room: int) -> Tensor:

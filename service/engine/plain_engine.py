@@ -7,6 +7,7 @@ shared. Attention is transformers' own, in the implementation that does all the 
 from __future__ import annotations
 
 import random
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from service.engine.failures import engine_errors
 from service.engine.heads import Head, read_rewards
 from service.engine.numeric_facts import device_name, numeric_mode
-from service.engine.protocol import Progress
+from service.engine.protocol import Compute, Progress
 from service.engine.torch_engine import EngineOptions
 from service.errors import EngineFailure
 from service.frame import Frame
@@ -27,6 +28,8 @@ CHECKED_TOKENS = 64
 
 class PlainEngine:
     """Runs the chunks of a frame one by one; each must be a whole pair. Belongs to one thread."""
+
+    num_lanes = 1
 
     def __init__(self, backbone: nn.Module, head: Head, options: EngineOptions) -> None:
         parameter = next(backbone.parameters())
@@ -70,6 +73,10 @@ class PlainEngine:
         with torch.inference_mode():
             if not torch.equal(self._hidden(ids), self._hidden(ids)):
                 raise EngineFailure("two forwards of one sequence gave different bits on this machine")
+
+    def begin(self, frame: Frame) -> Compute:
+        """Nothing is done ahead."""
+        return partial(self.run, frame)
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Computes one frame, pair by pair."""

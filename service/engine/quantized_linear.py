@@ -28,8 +28,8 @@ BLOCK_VALUES = 1 << 22
 
 @dataclass(slots=True)
 class Scratch:
-    """The one buffer that decoded weights live in, a layer at a time; as large as the largest layer seen. It belongs to
-    the thread that runs the backbone."""
+    """The one buffer that decoded weights live in, a layer at a time; as large as the largest layer seen. One
+    thread at a time may run the backbone (`decoder_layer.runs_in_lanes`)."""
 
     values: Tensor | None = None
 

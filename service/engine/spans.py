@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
 
 
@@ -37,12 +38,14 @@ class FrameLayout:
 
     Attributes:
         reads: The rows that go on after the last layer's attention, each with its chunk.
+        lanes: The cores that the frame's work may be spread over.
         rows: Those rows' numbers, filled up to an admitted count; None where all rows go on (see `decoder_layer`).
     """
 
     spans: Sequence[ChunkSpan]
     num_tokens: int
     kept: PrefixSlots
+    lanes: Lanes
     reads: Sequence[tuple[int, ChunkSpan]] = ()
     rows: Tensor | None = None
     _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)

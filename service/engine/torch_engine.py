@@ -7,21 +7,24 @@ weights is listed in `info().numeric_mode`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from service.engine import attention, decoder_layer, self_check
 from service.engine.failures import engine_errors
-from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
+from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_bits
 from service.engine.frames import to_tensors
 from service.engine.heads import Head, read_rewards
+from service.engine.lanes import WORTH_SHARING, Lanes
 from service.engine.memory import longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
-from service.engine.protocol import Progress
+from service.engine.protocol import Compute, Progress
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -33,18 +36,20 @@ class EngineOptions:
     Attributes:
         max_tokens: The longest pair, in tokens.
         max_frame_tokens: The most tokens of one frame. Longer pairs come in parts, if the directory keeps them.
-        num_threads: Processor threads of one forward; ignored on accelerators.
+        num_threads: Processor cores: for several frames at once, or all for one; ignored on accelerators.
         min_packed_weights: Weights of the smallest layer worth laying out for oneDNN; see `packed_linear`.
+        min_shared_work: Work that each core must get for a frame to be spread over several; see `lanes`.
     """
 
     max_tokens: int
     max_frame_tokens: int
     num_threads: int = 1
     min_packed_weights: int = WORTH_PACKING
+    min_shared_work: int = WORTH_SHARING
 
 
 class TorchEngine:
-    """Runs frames on one device. Not thread-safe: warm-up and every run belong to one thread."""
+    """Runs frames on one device: one at a time, or on the processor one a core (`num_lanes`)."""
 
     def __init__(self, backbone: nn.Module, head: Head, options: EngineOptions) -> None:
         parameter = next(backbone.parameters())
@@ -54,8 +59,9 @@ class TorchEngine:
         self._device = parameter.device
         self._dtype = parameter.dtype
         self._num_threads = options.num_threads if self._device.type == "cpu" else 1
-        self._ladder = frame_ladder(options.max_frame_tokens, self._num_threads)
-        self._kept = PrefixSlots(int(backbone.config.num_hidden_layers))  # type: ignore[union-attr, arg-type]
+        num_layers = int(backbone.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        self._kept = PrefixSlots(num_layers)
+        self._take_lanes()
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
         self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
@@ -71,6 +77,11 @@ class TorchEngine:
             objectives=self._head.objectives,
         )
 
+    @property
+    def num_lanes(self) -> int:
+        """One for each core where every layer is ours and stateless, so that each operation runs on one thread."""
+        return self._lanes.num
+
     def prepare(self) -> None:
         """Installs the packed attention, so that frames can be run; nothing is checked yet. Harmless when repeated."""
         if self._device.type == "cpu":
@@ -81,48 +92,76 @@ class TorchEngine:
         """Installs our layers, compares them with the plain forward, and admits frame sizes."""
         attention.use(self._backbone, self._own_attention)
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
+        self._take_lanes()
         progress("comparing packed attention with the model's plain forward")
         with torch.inference_mode():
             plain = self_check.plain_forwards(self._backbone, self._options.max_tokens)
             self.prepare()
             self._linear = self._install_layers()
+            if self._device.type == "cpu":
+                torch.set_num_threads(self._operation_threads)
             self_check.compare(plain, self._hidden, self._ladder)
-            self._frame_sizes = admit_frame_sizes(self._ladder, self._hidden, vocab_size, progress)
+            self._admit_frame_sizes(vocab_size, progress)
         self._touch_memory(vocab_size, progress)
 
-    def run(self, frame: Frame) -> tuple[Reward, ...]:
-        """Computes one frame."""
+    def begin(self, frame: Frame) -> Compute:
+        """Takes a frame in."""
         self._kept.drop(frame.drops)
-        self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
+        for store in frame.stores:
+            self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
+        return partial(self._compute, frame)
+
+    def run(self, frame: Frame) -> tuple[Reward, ...]:
+        """Takes a frame in and computes it."""
+        return self.begin(frame)()
+
+    def _compute(self, frame: Frame) -> tuple[Reward, ...]:
         try:
-            with engine_errors(frame.num_tokens), torch.inference_mode():
+            self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
+            with engine_errors(frame.num_tokens), torch.inference_mode(), self._lanes.entered():
                 return self._rewards(frame)
         except BaseException:
             self._kept.drop(store.slot for store in frame.stores)
             raise
+
+    def _take_lanes(self) -> None:
+        """Decides what the cores are for: frames, or the operations of one. Done again when warm: layers change."""
+        has_lanes = decoder_layer.runs_in_lanes(self._backbone)
+        self._operation_threads = 1 if has_lanes else self._num_threads
+        self._lanes = Lanes(self._num_threads if has_lanes else 1, self._options.min_shared_work)
+        self._kept.while_waiting = self._lanes.left
+        self._ladder = frame_ladder(self._options.max_frame_tokens, self._operation_threads)
+
+    def _admit_frame_sizes(self, vocab_size: int, progress: Progress) -> None:
+        """Admits row counts of frames with a core each, then sharing, if a frame on all cores gets the same bits."""
+        with self._lanes.apart():
+            self._frame_sizes = admit_frame_sizes(
+                self._ladder, torch.inference_mode()(self._hidden), vocab_size, progress, self.num_lanes
+            )
+        self._lanes.is_sharing = shares_bits(self._frame_sizes, self._hidden, self._lanes, vocab_size, progress)
 
     def _install_layers(self) -> str | None:
         options = self._options
         return decoder_layer.install(self._backbone, options.max_tokens + 1, options.min_packed_weights)
 
     def _touch_memory(self, vocab_size: int, progress: Progress) -> None:
-        """Runs the longest pair in full frames, so that what is in use afterwards is the most a frame can take."""
-        slots: list[int] = []
-        for frame in longest_pair(self._options.max_tokens, self._ladder[-1], vocab_size):
-            self.run(frame)
-            slots += [store.slot for store in frame.stores]
-        self._kept.drop(slots)
+        """Runs longest pairs in full frames, one in each lane: what was in use then is the most that frames take."""
+        frames = list(longest_pair(self._options.max_tokens, self._ladder[-1], vocab_size))
+        with ThreadPoolExecutor(self.num_lanes) as executor:
+            for frame in frames:
+                for done in [executor.submit(self.run, frame) for _ in range(self.num_lanes)]:
+                    done.result()
+        self._kept.drop(store.slot for frame in frames for store in frame.stores)
         progress(f"peak memory so far: {peak_bytes(str(self._device)) / 2**30:.2f} GiB")
 
     def close(self) -> None:
         """Drops the weights and what was kept."""
         self._backbone = nn.Module()
         self._kept = PrefixSlots(0)
+        self._lanes.close()
 
     def _rewards(self, frame: Frame) -> tuple[Reward, ...]:
         """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
-        for store in frame.stores:
-            self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
         hidden_NH = self._hidden(frame, self._frame_sizes, only_read=self._linear is not None)[: frame.num_tokens]
         for store in frame.stores:
             if store.keeps_hidden:
@@ -135,7 +174,7 @@ class TorchEngine:
 
     def _hidden(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool = False) -> Tensor:
         """Hidden states of a frame after the final norm, (R, H); zeros in rows that were left out."""
-        tensors = to_tensors(frame, frame_sizes, self._device, self._kept, only_read=only_read)
+        tensors = to_tensors(frame, frame_sizes, self._device, self._kept, self._lanes, only_read=only_read)
         output = self._backbone(
             input_ids=tensors.input_ids,
             position_ids=tensors.position_ids,
@@ -152,7 +191,7 @@ class TorchEngine:
         return numeric_mode(
             self._dtype,
             self._device,
-            num_threads=self._num_threads,
+            num_threads=self._operation_threads,
             attention=attention.ATTENTION_NAME,
             linear=self._linear or "torch",
             frame_sizes=self._frame_sizes,

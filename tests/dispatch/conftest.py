@@ -97,6 +97,7 @@ async def open_counter(
         on_frame(report)
 
     thread = EngineThread(engine, max_forward_s)
+    await thread.warm_up(lambda words: None)
     dispatcher = Dispatcher(
         thread,
         FrameLimits(max_tokens),

@@ -73,8 +73,8 @@ def head() -> LinearHead:
     return LinearHead(HEAD_WEIGHT_OH)
 
 
-OPTIONS = EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2, min_packed_weights=0)
-"""Two threads, and maps by oneDNN however small, where the processor allows."""
+OPTIONS = EngineOptions(MAX_TOKENS, MAX_TOKENS + 1, num_threads=2, min_packed_weights=0, min_shared_work=0)
+"""Two cores to each lone frame of 64 rows, and maps by oneDNN however small, where the processor allows."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ class Served:
 def served(family: str, dtype: torch.dtype = torch.float32) -> Served:
     """A warm engine, made once a test run."""
     return Served(warm(family, dtype))
+
+
+def empty(engine: TorchEngine) -> None:
+    """Drops all that is kept."""
+    engine._kept.drop(list(engine._kept._kept))
 
 
 def warm(family: str, dtype: torch.dtype = torch.float32) -> TorchEngine:

@@ -63,7 +63,7 @@ def test_reading_further_rows_moves_no_bit_of_the_score(family, dtype):
 
 
 def test_rows_nobody_reads_do_not_reach_the_mlp():
-    """The control: the saving is real. Rows are counted where they enter the last MLP."""
+    """The control: the saving is real. Rows are counted where they enter the last MLP, block by block."""
     engine = served("llama", torch.bfloat16).engine
     counts = []
     mlp = engine._backbone.layers[-1].parts._layer.mlp
@@ -71,11 +71,12 @@ def test_rows_nobody_reads_do_not_reach_the_mlp():
     try:
         frame = frame_of(mixed_pairs(seed=7, num_pairs=5))
         engine.run(frame)
+        num_read = sum(counts)
         all_rows(engine, frame)
     finally:
         handle.remove()
 
-    assert counts[0] == engine.info().frame_sizes[0] < counts[1]
+    assert num_read == engine.info().frame_sizes[0] < sum(counts) - num_read
 
 
 @pytest.fixture

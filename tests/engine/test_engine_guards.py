@@ -6,8 +6,9 @@ from torch import nn
 from transformers import Gemma2Config, Gemma2Model
 
 from service.engine import attention, self_check
-from service.engine.frame_sizes import admit_frame_sizes, frame_ladder
+from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_bits
 from service.engine.heads import LinearHead, read_rewards
+from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.spans import ChunkSpan, FrameLayout
 from service.engine.torch_engine import EngineOptions, TorchEngine
@@ -18,7 +19,7 @@ from tests.pairs import encoded
 
 def call_attention(**keywords):
     tensor = torch.zeros(1, 2, 4, 8)
-    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1), Lanes(1))
     layer = nn.Module()
     layer.layer_idx = 0
     return attention.frame_attention(layer, tensor, tensor, tensor, None, frame=layout, **keywords)
@@ -36,7 +37,7 @@ def test_an_unknown_keyword_that_asks_for_nothing_is_let_pass():
 
 def test_a_layer_that_does_not_say_which_it_is_stops_the_forward():
     tensor = torch.zeros(1, 2, 4, 8)
-    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1))
+    layout = FrameLayout((ChunkSpan(0, 4),), 4, PrefixSlots(1), Lanes(1))
     with pytest.raises(NotImplementedError, match="layer_idx"):
         attention.frame_attention(nn.Module(), tensor, tensor, tensor, None, frame=layout)
 
@@ -85,6 +86,20 @@ def test_a_frame_size_with_other_bits_is_not_admitted():
         return hidden + (1e-7 if sizes[0] == 96 else 0.0) * hidden
 
     assert admit_frame_sizes((64, 96, 128, 256), hidden_of, 100, lambda words: None) == (64, 128, 256)
+
+
+@pytest.mark.parametrize("odd_size", [64, 128, 256])
+def test_frames_are_not_spread_over_cores_if_that_moves_a_bit(odd_size):
+    lanes = Lanes(2, min_shared_work=0)
+
+    def hidden_of(frame, sizes):
+        hidden = torch.tensor(frame.token_ids, dtype=torch.float32)[:, None]
+        moves = sizes[0] == odd_size and lanes.is_sharing
+        return hidden + (1e-6 if moves else 0.0) * hidden
+
+    assert not shares_bits((64, 128, 256), hidden_of, lanes, 100, lambda words: None)
+    odd_size = 1
+    assert shares_bits((64, 128, 256), hidden_of, lanes, 100, lambda words: None)
 
 
 def test_a_machine_whose_largest_frame_disagrees_with_itself_is_refused():

@@ -53,13 +53,6 @@ def alone(model, pairs):
     return [score for pair in pairs for score in Counter(model).score([pair])]
 
 
-@pytest.fixture
-def emptied(model):
-    """Slots are numbered anew by each directory: nothing of an earlier one may be left in the engine."""
-    yield
-    model.engine._kept.drop(list(model.engine._kept._kept))
-
-
 @pytest.mark.usefixtures("emptied")
 @pytest.mark.long
 def test_200_pairs_have_one_float_each(model):
