@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
 from service.dispatch.engine_thread import EngineThread
-from service.dispatch.frame_report import FrameReport, outcome_of
+from service.dispatch.frame_report import FrameReport, finite, outcome_of
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.outbox import Outbox
 from service.dispatch.pace import HandedOver, Pace
 from service.dispatch.score_cache import ScoreCache
 from service.engine.protocol import PrefixLost
-from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory, RewardServiceError
+from service.errors import Cancelled, DeadlineExceeded, EngineFailure, OutOfMemory, RewardServiceError
 from service.scheduling.batcher import FrameLimits, take_frame
 from service.scheduling.jobs import Job, JobId, group_of
 from service.scheduling.packing import PackedFrame, PackedJob, halves
@@ -201,7 +200,7 @@ class Dispatcher:
         return take_frame(self._line, self._limits, now_s, self._directory)
 
     async def _run(self, packed: PackedFrame, handed_over: HandedOver) -> None:
-        """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in two halves."""
+        """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in halves."""
         taken_s = self._clock()
         try:
             outcomes = await self._reported_rewards(packed, handed_over)
@@ -216,16 +215,24 @@ class Dispatcher:
             self._answer(packed, EngineFailure(f"the frame failed: {type(error).__name__}: {error}"), taken_s)
 
     async def _run_halves(self, packed: PackedFrame, taken_s: float) -> None:
-        """Runs a frame's jobs in two frames that store nothing; its parts wait for another frame."""
-        halves_of_it = halves(packed, self._limits.max_tokens, self._directory)
-        for half in halves_of_it:
+        """Runs a frame's jobs in frames of half as many that store nothing, and so on; its parts wait for another."""
+        left = self._halved(packed)
+        while left:
+            half = left.pop(0)
             outcomes = await self._reported_rewards(half, self._hand_over(half))
             if isinstance(outcomes, PrefixLost):
                 self._put_back(half.jobs)
+            elif isinstance(outcomes, OutOfMemory) and len(half.jobs) > 1:
+                left[:0] = self._halved(half)
             else:
                 self._answer(half, outcomes, taken_s)
-        packed_again = {taken.job.job_id for half in halves_of_it for taken in half.jobs}
-        self._put_back([taken for taken in packed.jobs if taken.job.job_id not in packed_again])
+
+    def _halved(self, packed: PackedFrame) -> list[PackedFrame]:
+        """Its halves; what fits neither, because what it relied on is gone, goes back to the line."""
+        packed_again = halves(packed, self._limits.max_tokens, self._directory)
+        fitted = {taken.job.job_id for half in packed_again for taken in half.jobs}
+        self._put_back([taken for taken in packed.jobs if taken.job.job_id not in fitted])
+        return list(packed_again)
 
     def _put_back(self, taken: Sequence[PackedJob]) -> None:
         """Returns jobs that were not answered to the line, as long as anyone waits for them."""
@@ -255,7 +262,7 @@ class Dispatcher:
         """Tells the askers of a frame's pairs what became of them."""
         compute_s = self._clock() - taken_s
         for place, taken in enumerate(packed.jobs):
-            outcome = outcomes if isinstance(outcomes, RewardServiceError) else _finite(outcomes[place])
+            outcome = outcomes if isinstance(outcomes, RewardServiceError) else finite(outcomes[place])
             if isinstance(outcome, Reward):
                 self._cache.put(pair_key(taken.job.pair, taken.job.explain), outcome)
             self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
@@ -290,11 +297,3 @@ class Dispatcher:
             computed = packed.computed_tokens if packed and place == 0 else 0
             reused = max(0, len(packed.job.pair.ids) - computed) if packed else 0
             self._outbox.put(ticket, Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
-
-
-def _finite(reward: Reward) -> Reward | NonFinite:
-    """The reward, or the error that it is none."""
-    values = (reward.score, *reward.objectives, *reward.steps)
-    if all(map(math.isfinite, values)):
-        return reward
-    return NonFinite(f"the model's output for this pair is {reward.score}; a score must be finite")

@@ -1,12 +1,13 @@
-"""What is told of each frame to whoever watches: metrics."""
+"""What a frame gave, and what is told of it to whoever watches: metrics."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from service.engine.protocol import PrefixLost
-from service.errors import RewardServiceError
+from service.errors import NonFinite, RewardServiceError
 from service.types import FRAME_OK, Reward
 
 PREFIX_LOST: Final = "prefix_lost"
@@ -28,3 +29,11 @@ def outcome_of(outcomes: tuple[Reward, ...] | RewardServiceError | PrefixLost) -
     if isinstance(outcomes, RewardServiceError):
         return outcomes.code
     return PREFIX_LOST if isinstance(outcomes, PrefixLost) else FRAME_OK
+
+
+def finite(reward: Reward) -> Reward | NonFinite:
+    """The reward, or the error that it is none."""
+    values = (reward.score, *reward.objectives, *reward.steps)
+    if all(map(math.isfinite, values)):
+        return reward
+    return NonFinite(f"the model's output for this pair is {reward.score}; a score must be finite")

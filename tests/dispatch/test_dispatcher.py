@@ -318,7 +318,7 @@ async def test_a_frame_that_does_not_fit_the_memory_is_tried_again_in_two_halves
     ]
 
 
-async def test_a_half_that_still_does_not_fit_fails_its_own_pairs_only():
+async def test_frames_are_halved_until_only_what_does_not_fit_alone_fails():
     greedy = 13
 
     def refuse(frame):
@@ -329,5 +329,7 @@ async def test_a_half_that_still_does_not_fit_fails_its_own_pairs_only():
     async with open_counter(on_run=refuse) as counter:
         come = await replies(counter.ask(*pairs), len(pairs))
 
-    assert [reply.outcome.score for reply in come[:2]] == [fake_score(pair.ids) for pair in pairs[:2]]
-    assert all(isinstance(reply.outcome, OutOfMemory) for reply in come[2:])
+    (refused,) = [reply for reply in come if isinstance(reply.outcome, OutOfMemory)]
+    assert refused.index == 3
+    assert [reply.outcome.score for reply in come[:3]] == [fake_score(pair.ids) for pair in pairs[:3]]
+    assert [report.num_pairs for report in counter.reports] == [4, 2, 2, 1, 1]
