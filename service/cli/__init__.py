@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from service.cli.allocator import bound_arenas
 from service.cli.models import models
 from service.cli.score import rank, score
 from service.cli.settings_flags import settings_flags
@@ -53,6 +54,7 @@ def main() -> None:
     """Entry point: runs the command line and turns our own errors into one line and exit status 2."""
     set_deterministic_math(os.environ)
     let_threads_sleep(os.environ)
+    bound_arenas(os.environ)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         cli(prog_name="reward-server")
