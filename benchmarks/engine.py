@@ -45,19 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
     bench = build(shape, dtype, args.device, args.frame_tokens, _say)
     rows = bench.engine.info().max_frame_tokens
 
-    def ceiling(rows: int) -> float:
+    def ceiling() -> float:
         bench.use_threads(bench.num_threads)
         return ceiling_tokens_per_s(shape, dtype, args.device, rows)
 
     peaks = {"warm": peak_bytes(args.device)}
     results = {
-        name: _workload(
-            bench,
-            pairs_of(name, args.pairs, shape.vocab),
-            args,
-            lambda: ceiling(rows),
-        )
-        for name in args.workloads
+        name: _workload(bench, pairs_of(name, args.pairs, shape.vocab), args, ceiling) for name in args.workloads
     }
     if args.memory:
         bench.frames(longest_and_short(shape.vocab))
