@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from training.demo_data.answers import Defect
 from training.rankings import Ranking
 from training.tokenizer import render
 
 __all__ = [
+    "DEFECT_CLASSES",
     "EncodedRanking",
     "Slice",
     "batches_of",
@@ -28,6 +30,8 @@ __all__ = [
     "rewards_of",
 ]
 
+DEFECT_CLASSES = {defect.value: place for place, defect in enumerate(Defect)}
+"""A number for each defect."""
 _SLICE_TOKENS = 2048
 """Padded tokens in one forward slice: larger ones fall out of the CPU's cache (6,000 against 7,600 tok/s)."""
 
@@ -52,6 +56,11 @@ class EncodedRanking:
     def num_tokens(self) -> int:
         """Tokens in all rows together."""
         return sum(map(len, self.rows))
+
+    @property
+    def classes(self) -> list[int]:
+        """The number of each answer's defect, -1 where nobody said."""
+        return [DEFECT_CLASSES[defect] for defect in self.defects] or [-1] * len(self.rows)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, rankings: Iterable[Ranking], max_tokens: int) -> list[EncodedRanking]:

@@ -24,6 +24,7 @@ from training.batches import EncodedRanking, encode
 from training.demo_data.generator import generate
 from training.demo_data.lexicon import Split
 from training.evaluate import evaluate, scorer_of
+from training.first_heads import start_heads
 from training.nectar import read_rankings
 from training.rankings import Ranking
 from training.tokenizer import texts_of, train_tokenizer
@@ -68,13 +69,11 @@ QUICK = DemoSize(
 )
 """Seconds instead of minutes: shows that the pipeline runs, not that the model is good."""
 
-_MATCHING_GAIN = 3.0
-"""Makes an equal token weigh about fifty times a random one: |3 W x|^2 / sqrt(32) = 3.9 for W of std 0.02."""
-_ROPE_THETA = 100_000.0
+_ROPE_THETA = 1_000_000.0
 """Turns most of a 32-wide head slowly, so that a match some hundred tokens away still counts."""
 
 TRAINING = TrainConfig(
-    batch_tokens=1800, peak_lr=1e-3, shuffles=False, num_short_first=1500, decay_share=0.3, hint_weight=1.0
+    batch_tokens=2000, peak_lr=1e-3, shuffles=False, num_short_first=1500, decay_share=0.3, hint_weight=1.0
 )
 
 
@@ -95,23 +94,8 @@ def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSe
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForSequenceClassification(config)  # type: ignore[no-untyped-call]
-    _start_by_matching(model)
+    start_heads(model)
     return model
-
-
-def _start_by_matching(model: LlamaForSequenceClassification) -> None:
-    """Let two of three query heads start out equal to their keys, so that a token looks for its own copies.
-
-    Relevance and repetition are about words that come back. Found by chance, such heads take millions of
-    tokens to form; started this way they are there from the first step and only need to be refined.
-    """
-    num_groups, head_dim = model.config.num_key_value_heads, model.config.head_dim
-    with torch.no_grad():
-        for layer in model.model.layers:
-            keys = layer.self_attn.k_proj.weight
-            keys.mul_(_MATCHING_GAIN)
-            queries = layer.self_attn.q_proj.weight.view(num_groups, -1, head_dim, keys.shape[1])
-            queries[:, :-1] = keys.view(num_groups, 1, head_dim, -1)
 
 
 def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = None) -> dict[str, object]:

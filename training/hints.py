@@ -12,13 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.batches import EncodedRanking
-from training.demo_data.answers import Defect
+from training.batches import DEFECT_CLASSES
 from training.packed import PackedRow, States
 
-__all__ = ["HintHeads", "copies_TO", "targets_of"]
-
-_CLASSES = {defect.value: place for place, defect in enumerate(Defect)}
+__all__ = ["HintHeads", "copies_TO"]
 
 
 class HintHeads(nn.Module):
@@ -26,23 +23,21 @@ class HintHeads(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.defect = nn.Linear(hidden_size, len(_CLASSES))
+        self.defect = nn.Linear(hidden_size, len(DEFECT_CLASSES))
         self.copies = nn.Linear(hidden_size, 4)
 
-    def losses(self, row: PackedRow, states: States, targets: list[int]) -> Tensor:
+    def losses(self, row: PackedRow, states: States) -> Tensor:
         """Give each answer token's loss: naming the defect from what was read so far, and knowing copies.
 
         Args:
             row: The packed row.
             states: What the model made of it.
-            targets: The class of each answer of the ranking, as `targets_of` gives them.
 
         Returns:
             Losses [N] of the row's answer tokens, in nats.
         """
         is_answer_T = row.is_answer_T
-        classes_A = torch.tensor([targets[answer] for answer in row.answers])
-        classes_N = classes_A[row.segment_T[is_answer_T]]
+        classes_N = row.class_A[row.answer_T[is_answer_T]]
         # An unnamed defect has class -1 and costs nothing.
         logits_ND = self.defect(states.last_TH[is_answer_T])
         defect_N = F.cross_entropy(logits_ND, classes_N, reduction="none", ignore_index=-1)
@@ -61,28 +56,10 @@ def copies_TO(row: PackedRow) -> Tensor:  # noqa: N802 - the dimension suffix na
     """
     same_TT = row.ids_T.unsqueeze(1) == row.ids_T
     earlier_TT = row.visible_TT.tril(-1)
-    previous_T = _previous_ids(row)
-    pair_TT = same_TT & (previous_T.unsqueeze(1) == previous_T)
+    pair_TT = same_TT & (row.previous_T.unsqueeze(1) == row.previous_T)
     found = [
         (matches_TT & earlier_TT & (row.is_answer_T == in_answer)).any(1)
         for matches_TT in (same_TT, pair_TT)
         for in_answer in (False, True)
     ]
     return torch.stack(found, dim=1)
-
-
-def _previous_ids(row: PackedRow) -> Tensor:
-    """The id before each token in its own conversation; -1 before the first."""
-    previous_T = row.ids_T.roll(1)
-    previous_T[0] = -1
-    starts_T = row.segment_T != row.segment_T.roll(1)
-    starts_T[0] = False
-    num_prompt = int((row.segment_T == -1).sum())
-    if num_prompt:
-        previous_T[starts_T] = row.ids_T[num_prompt - 1]
-    return previous_T
-
-
-def targets_of(ranking: EncodedRanking) -> list[int]:
-    """Give for each answer the class of its defect, -1 where nobody said."""
-    return [_CLASSES[defect] for defect in ranking.defects] or [-1] * len(ranking.rows)

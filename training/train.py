@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from training.batches import EncodedRanking, batches_of, encode
-from training.hints import HintHeads, targets_of
+from training.hints import HintHeads
 from training.kwise_loss import plackett_luce_nll
 from training.nectar import read_rankings
 from training.packed import forward_packed, packed_rows
@@ -167,13 +167,11 @@ def _step(
 ) -> float:
     rewards: list[Tensor] = []
     hints: list[Tensor] = []
-    for ranking in batch:
-        targets = targets_of(ranking)
-        for row in packed_rows(ranking):
-            reward_A, states = forward_packed(model, row)
-            rewards.append(reward_A)
-            if config.hint_weight:
-                hints.append(heads.losses(row, states, targets))
+    for row in packed_rows(batch):
+        reward_A, states = forward_packed(model, row)
+        rewards.append(reward_A)
+        if config.hint_weight:
+            hints.append(heads.losses(row, states))
     rewards_GK = torch.cat(rewards).view(len(batch), -1)
     loss = plackett_luce_nll(rewards_GK, torch.tensor([ranking.tiers for ranking in batch]))
     total = loss + config.centering * rewards_GK.mean(dim=1).square().mean()

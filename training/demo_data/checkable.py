@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from training.demo_data.lexicon import Lexicon
 
-__all__ = ["DAYS", "MONTHS", "THINGS", "Checkable", "Draw", "distinct", "listed", "near", "others"]
+__all__ = ["DAYS", "MONTHS", "SEASONS", "THINGS", "Checkable", "Draw", "distinct", "listed", "near", "others"]
 
 _INVENTED_SHARE = 0.2
 """Share of invented words among the things asked about; more would make every list unnatural."""
@@ -22,6 +22,7 @@ THINGS = ("tool", "animal", "food", "plant", "material")
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _FIRST_HALF = ["January", "February", "March", "April", "May", "June"]
 MONTHS = [*_FIRST_HALF, "July", "August", "September", "October", "November", "December"]
+SEASONS = ["spring", "summer", "autumn", "winter"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from training.demo_data.checkable import Draw
 from training.demo_data.kinds_lookup import LOOKUP_KINDS
+from training.demo_data.kinds_order import ORDER_KINDS
 from training.demo_data.kinds_train import LIST_KINDS
 from training.demo_data.kinds_unseen import HELD_OUT_KINDS, TEST_KINDS
 from training.demo_data.lexicon import Split
 
 __all__ = ["HELD_OUT_KINDS", "TEST_KINDS", "TRAIN_KINDS", "kinds_of"]
 
-TRAIN_KINDS: Mapping[str, Draw] = {**LIST_KINDS, **LOOKUP_KINDS}
+TRAIN_KINDS: Mapping[str, Draw] = {**LIST_KINDS, **LOOKUP_KINDS, **ORDER_KINDS}
 """Kinds the model is trained on."""
 
 

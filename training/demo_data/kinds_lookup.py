@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from training.demo_data.checkable import DAYS, MONTHS, THINGS, Checkable, Draw, distinct, listed, others
+from training.demo_data.checkable import THINGS, Checkable, Draw, distinct, listed, others
 from training.demo_data.lexicon import Lexicon
 
 __all__ = ["LOOKUP_KINDS"]
@@ -149,24 +149,6 @@ def _subtraction(rng: random.Random, lexicon: Lexicon) -> Checkable:
     return Checkable(question.format(a=a, b=b), str(a - b), others(rng, pool, str(a - b)))
 
 
-def _day_before(rng: random.Random, lexicon: Lexicon) -> Checkable:
-    index = rng.randrange(7)
-    right = DAYS[(index - 1) % 7]
-    question = rng.choice(("Which day comes before {d}?", "If today is {d}, what day was yesterday?"))
-    return Checkable(question.format(d=DAYS[index]), right, others(rng, DAYS, right))
-
-
-def _earlier_month(rng: random.Random, lexicon: Lexicon) -> Checkable:
-    first, second = sorted(rng.sample(range(12), 2))
-    pair = [MONTHS[first], MONTHS[second]]
-    rng.shuffle(pair)
-    wants_first = rng.random() < 0.5
-    right, wrong = (MONTHS[first], MONTHS[second]) if wants_first else (MONTHS[second], MONTHS[first])
-    word = "earlier" if wants_first else "later"
-    question = f"Which month is {word} in the year, {pair[0]} or {pair[1]}?"
-    return Checkable(question, right, (wrong, others(rng, MONTHS, right, 1)[0]))
-
-
 def _chosen(rng: random.Random, lexicon: Lexicon) -> Checkable:
     person, sort = lexicon.draw(rng, "person", invented_share=0.2), rng.choice(THINGS)
     words = distinct(rng, lexicon, 3, sort)
@@ -201,8 +183,6 @@ LOOKUP_KINDS: Mapping[str, Draw] = {
     "code_word": _code_word,
     "more_of": _more_of,
     "subtraction": _subtraction,
-    "day_before": _day_before,
-    "earlier_month": _earlier_month,
     "chosen": _chosen,
     "without": _without,
 }

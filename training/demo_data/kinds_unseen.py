@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from training.demo_data.checkable import MONTHS, Checkable, Draw, distinct, listed, others
+from training.demo_data.checkable import MONTHS, SEASONS, Checkable, Draw, distinct, listed, others
 from training.demo_data.lexicon import Lexicon
 
 __all__ = ["HELD_OUT_KINDS", "TEST_KINDS"]
-
-_SEASONS = ["spring", "summer", "autumn", "winter"]
 
 
 def _last_of_list(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -103,9 +101,9 @@ def _copy_code(rng: random.Random, lexicon: Lexicon) -> Checkable:
 
 def _season_after(rng: random.Random, lexicon: Lexicon) -> Checkable:
     index = rng.randrange(4)
-    right = _SEASONS[(index + 1) % 4]
+    right = SEASONS[(index + 1) % 4]
     question = rng.choice(("What is the season after {s} called?", "Once {s} has ended, which season do we get?"))
-    return Checkable(question.format(s=_SEASONS[index]), right, others(rng, _SEASONS, right))
+    return Checkable(question.format(s=SEASONS[index]), right, others(rng, SEASONS, right))
 
 
 HELD_OUT_KINDS: Mapping[str, Draw] = {
