@@ -51,7 +51,7 @@ def _start(
     const=3.0,
     near_gain=0.6,
     found_gain=0.5,
-    match=10.0,
+    match=20.0,
     look=9.0,
     prev=0.4,
     self_pen=1.0,
