@@ -24,7 +24,7 @@ from training.batches import EncodedRanking, encode
 from training.demo_data.generator import generate
 from training.demo_data.lexicon import Split
 from training.evaluate import evaluate, scorer_of
-from training.first_heads import start_heads
+from training.first_heads import HEAD_DIM, NUM_GROUPS, start_heads
 from training.nectar import read_rankings
 from training.rankings import Ranking
 from training.tokenizer import texts_of, train_tokenizer
@@ -43,7 +43,7 @@ class DemoSize:
         num_held_out: Rankings of the held-out split (looked at between trainings, so in effect validation) and of
             the test split that are evaluated.
         vocab_size: Most entries of the tokenizer.
-        hidden_size: Width of the model; heads are 32 wide.
+        hidden_size: Width of the model, in heads of 32 dimensions.
         num_layers: Depth of the model.
         intermediate_size: Width of its feed-forward layers.
     """
@@ -63,9 +63,8 @@ QUICK = DemoSize(
     num_tokenizer_rankings=48,
     num_held_out=8,
     vocab_size=512,
-    hidden_size=64,
-    num_layers=2,
-    intermediate_size=128,
+    num_layers=3,
+    intermediate_size=64,
 )
 """Seconds instead of minutes: shows that the pipeline runs, not that the model is good."""
 
@@ -83,8 +82,8 @@ def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSe
         vocab_size=len(tokenizer),
         hidden_size=size.hidden_size,
         num_hidden_layers=size.num_layers,
-        num_attention_heads=size.hidden_size // 32,
-        num_key_value_heads=2,
+        num_attention_heads=size.hidden_size // HEAD_DIM,
+        num_key_value_heads=NUM_GROUPS,
         intermediate_size=size.intermediate_size,
         max_position_embeddings=4096,
         num_labels=1,  # type: ignore[call-arg] # every config takes it, by keyword
@@ -94,7 +93,7 @@ def demo_model(size: DemoSize, tokenizer: PreTrainedTokenizerFast) -> LlamaForSe
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForSequenceClassification(config)  # type: ignore[no-untyped-call]
-    start_heads(model)
+    start_heads(model, _ROPE_THETA)
     return model
 
 

@@ -60,17 +60,22 @@ _FIRST_WORD = 260
 """Smaller ids are special tokens and bytes. Beyond, a byte-pair id is its rank: the commonest merges come first."""
 
 
-def start_heads(model: LlamaForSequenceClassification) -> None:
+def start_heads(model: LlamaForSequenceClassification, rope_theta: float) -> None:
     """Give an untrained Llama with heads of 32 dimensions, in two groups of three or more, these first weights.
+
+    Args:
+        model: Changed by this call.
+        rope_theta: Its RoPE base.
 
     Raises:
         ValueError: The model's shape has no room for them.
     """
     config = model.config
-    if config.head_dim != HEAD_DIM or config.num_key_value_heads != NUM_GROUPS or config.num_hidden_layers < 3:
+    shape = (config.num_key_value_heads, config.num_attention_heads, config.head_dim, config.num_hidden_layers)
+    if shape[0] != NUM_GROUPS or shape[1] < len(_WINDOWS) * NUM_GROUPS or shape[2] != HEAD_DIM or shape[3] < 3:
         raise ValueError(
-            f"needs {NUM_GROUPS} key-value heads of {HEAD_DIM} in at least 3 layers, "
-            f"got {config.num_key_value_heads} of {config.head_dim} in {config.num_hidden_layers}"
+            f"needs {NUM_GROUPS} key-value heads, at least {len(_WINDOWS)} query heads for each, "
+            f"head_dim {HEAD_DIM} and at least 3 layers, got {shape[0]}, {shape[1]}, {shape[2]} and {shape[3]}"
         )
     with torch.no_grad():
         space = _Space.of(config.hidden_size)
@@ -78,7 +83,7 @@ def start_heads(model: LlamaForSequenceClassification) -> None:
         identity_NH = space.projection()
         for layer in range(config.num_hidden_layers):
             _start_layer(model, layer, space)
-        _start_windows(_Heads.of(model, 0), space, identity_NH, config.rope_parameters["rope_theta"])
+        _start_windows(_Heads.of(model, 0), space, identity_NH, rope_theta)
         _start_finding(_Heads.of(model, 1), space)
         _start_looking(_Heads.of(model, 2), space, identity_NH)
 

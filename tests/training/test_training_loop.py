@@ -83,7 +83,7 @@ PACKABLE = EncodedRanking(((5, 9, 7, 3), (5, 9, 4, 6, 8, 3), (5, 9, 3)), (0, 1, 
 
 
 def test_rewards_of_a_packed_ranking_are_those_of_its_rows(tiny_model: LlamaForSequenceClassification) -> None:
-    rows = list(packed_rows(PACKABLE))
+    rows = list(packed_rows([PACKABLE]))
 
     with torch.inference_mode():
         packed, _ = forward_packed(tiny_model, rows[0])
@@ -95,17 +95,30 @@ def test_rewards_of_a_packed_ranking_are_those_of_its_rows(tiny_model: LlamaForS
     assert packed.tolist() == pytest.approx(alone.tolist(), abs=1e-5)
 
 
+def test_short_rankings_share_a_row_and_are_blind_to_each_other(tiny_model: LlamaForSequenceClassification) -> None:
+    other = EncodedRanking(((5, 9, 7), (5, 9, 7, 7)), (0, 1), num_prompt_tokens=2)
+    (row,) = packed_rows([PACKABLE, other])
+
+    with torch.inference_mode():
+        packed, _ = forward_packed(tiny_model, row)
+        alone = rewards_of(tiny_model, [*PACKABLE.rows, *other.rows])
+
+    # Another order of the same sums in fp32.
+    assert packed.tolist() == pytest.approx(alone.tolist(), abs=1e-5)
+    assert row.previous_T.tolist() == [-1, 5, 9, 7, 9, 4, 6, 8, 9, -1, 5, 9, 9, 7]
+
+
 def test_a_long_ranking_is_packed_into_several_rows_and_no_answer_is_lost() -> None:
     ranking = EncodedRanking(tuple((1, 2, *[3 + index] * 500) for index in range(5)), (0, 1, 2, 3, 4), 2)
 
-    rows = list(packed_rows(ranking))
+    rows = list(packed_rows([ranking]))
 
-    assert [row.answers for row in rows] == [(0, 1), (2, 3), (4,)]
+    assert [len(row.ids_T) for row in rows] == [1002, 1002, 502]
     assert [row.ids_T[row.last_A].tolist() for row in rows] == [[3, 4], [5, 6], [7]]
 
 
 def test_an_answer_that_begins_another_one_keeps_a_token_of_its_own() -> None:
-    (row,) = packed_rows(EncodedRanking(((5, 9, 7), (5, 9)), (0, 1), num_prompt_tokens=2))
+    (row,) = packed_rows([EncodedRanking(((5, 9, 7), (5, 9)), (0, 1), num_prompt_tokens=2)])
 
     assert row.ids_T.tolist() == [5, 9, 7, 9]
     assert row.last_A.tolist() == [2, 3]
@@ -195,7 +208,7 @@ def test_an_interval_shrinks_with_the_number_of_rankings() -> None:
 
 def test_copies_and_copied_pairs_are_known_by_their_ids() -> None:
     ranking = EncodedRanking(((4, 5, 6, 4, 5, 7, 7), (4, 5, 6, 9, 9, 9)), (0, 1), num_prompt_tokens=3)
-    (row,) = packed_rows(ranking)
+    (row,) = packed_rows([ranking])
 
     copies = copies_TO(row)[row.is_answer_T].int().tolist()
 
