@@ -7,6 +7,7 @@ error; reports each to the observer; and cancels the rest when it is closed earl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
@@ -166,17 +167,15 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, _T]) -
     Raises:
         ClientDisconnect: If the caller left first; there is nobody to answer, so this is no error of ours.
     """
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_wait_for_disconnect(receive))
+    watch = _Watch(receive)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if watch.end():
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        watch.end()
 
 
 async def within(timeout_s: float, work: Coroutine[Any, Any, _T]) -> _T:
@@ -206,9 +205,37 @@ async def _collect(
     return outcomes
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels the task that makes it once the caller is gone, until it is ended.
+
+    The work stays in the handler's own task: one of its own would cost five turns of the event loop a request, in each
+    of which the engine's threads may take the interpreter's lock.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        worker = asyncio.current_task()
+        if worker is None:
+            raise RuntimeError("there is no task to cancel")
+        self._worker = worker
+        self._num_cancels = worker.cancelling()
+        self._has_cancelled = self._is_over = False
+        self._watcher = asyncio.create_task(self._wait_for_disconnect(receive))
+
+    def end(self) -> bool:
+        """Watches no longer; takes back its own cancelling and says whether there was that one and no other."""
+        if self._is_over:
+            return False
+        self._is_over = True
+        self._watcher.cancel()
+        return self._has_cancelled and self._worker.uncancel() <= self._num_cancels
+
+    async def _wait_for_disconnect(self, receive: Receive) -> None:
+        with contextlib.suppress(Exception):  # a connection that cannot be read from is lost as well
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        if not self._is_over:
+            self._has_cancelled = True
+            self._worker.cancel()
 
 
 def _sound(outcome: PairOutcome) -> PairOutcome:

@@ -26,10 +26,11 @@ Returned = TypeVar("Returned")
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A verb on its way to the thread, and the future of what it returns."""
+    """A verb on its way to the thread, and the future of what it returns; `waiter` is told when it has."""
 
     verb: Callable[[], Any]
     future: asyncio.Future[Any]
+    waiter: asyncio.Future[None] | None = None
     began_s: float | None = None
 
     def settle(self, returned: object, error: Exception | None = None) -> None:
@@ -44,6 +45,8 @@ class _Call:
             self.future.set_result(returned)
         else:
             self.future.set_exception(error)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 class EngineThread:
@@ -94,8 +97,12 @@ class EngineThread:
             EngineFailure: If a thread has ended, ends meanwhile, or the forward pass passed its bound.
         """
         call = self._submit(self._engine.begin(frame))
-        while not (await asyncio.wait({call.future}, timeout=self._seconds_left(call)))[0]:
-            if self._seconds_left(call) == 0.0:
+        while not call.future.done():
+            call.waiter = asyncio.get_running_loop().create_future()  # its own: whoever stops waiting ends no verb
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_left(call)):
+                    await call.waiter
+            if not call.future.done() and self._seconds_left(call) == 0.0:
                 self._end(f"a forward pass has not returned within {self._max_forward_s:g} s (max_forward_s)")
         return cast("tuple[Reward, ...]", call.future.result())
 

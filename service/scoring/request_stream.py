@@ -89,7 +89,8 @@ class RequestStream:
         if not self._ticket.replies.empty():
             return self._ticket.replies.get_nowait()
         try:
-            return await asyncio.wait_for(self._ticket.replies.get(), self._ticket.deadline_s - self._clock())
+            async with asyncio.timeout(self._ticket.deadline_s - self._clock()):
+                return await self._ticket.replies.get()
         except TimeoutError:
             index = next(index for index, place in enumerate(self._places) if not place.is_done)
             waited_s = self._clock() - self._started_s
