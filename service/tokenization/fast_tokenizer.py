@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -69,7 +68,7 @@ class FastTokenizer:
         Raises:
             BadConversation: If the template refuses them, with its own words.
         """
-        turns = [asdict(message) for message in messages]
+        turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             text: str = self._tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=add_generation_prompt
