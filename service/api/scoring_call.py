@@ -51,9 +51,9 @@ class ScoringCall:
     def __init__(self, model: ServedModel, num_pairs: int, options: ScoreOptions, caller: Caller) -> None:
         self._model = model
         self._pending = dict.fromkeys(range(num_pairs))  # a set that keeps its order
-        self._options = options
         self._caller = caller
         self._timeout_s = caller.default_timeout_s if options.deadline_s is None else options.deadline_s
+        self._options = replace(options, run_id=caller.run_id, client=caller.client, deadline_s=self._timeout_s)
         self._ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
         self._is_late = False
         self._maybe_stream: OutcomeStream | None = None
@@ -67,7 +67,7 @@ class ScoringCall:
         Raises:
             Overloaded, ModelNotReady: As the model's `submit` does; nothing was kept.
         """
-        call = cls(model, len(pairs), replace(options, run_id=caller.run_id, client=caller.client), caller)
+        call = cls(model, len(pairs), options, caller)
         if pairs:
             await call._submit(pairs)
         return call
@@ -96,8 +96,7 @@ class ScoringCall:
     async def _submit(self, pairs: Sequence[PairInput]) -> None:
         try:
             async with asyncio.timeout_at(self._ends_at_s) as bound:
-                options = replace(self._options, deadline_s=self._timeout_s)
-                self._maybe_stream = await self._model.submit(pairs, options)
+                self._maybe_stream = await self._model.submit(pairs, self._options)
         except TimeoutError:
             if not bound.expired():
                 raise

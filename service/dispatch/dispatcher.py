@@ -152,7 +152,7 @@ class Dispatcher:
         running: set[asyncio.Task[None]] = set()
         try:
             while self._engine.is_alive:
-                while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
+                while self._line and self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
                     running.add(task := asyncio.create_task(self._run(packed, self._hand_over(packed))))
                     task.add_done_callback(self._note_done)
                 await self._wait_for_news(running)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -32,6 +32,8 @@ _NAMES: Final = {
     PairFinished: "pair_finished",
     FrameRun: "frame_run",
 }
+
+_FIELDS: Final = {kind: tuple(each.name for each in fields(kind)) for kind in _NAMES}
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,6 +72,7 @@ class LogObserver:
 
 def configure_logging(level: str, stream: TextIO) -> None:
     """Sends all the process logs to `stream`, one JSON line a record; called once, by the entry point."""
+    logging._srcfile = None  # as logging's HOWTO says: nobody asks where a line was written
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -87,7 +90,9 @@ def _level_of(event: Event) -> int:
 
 
 def _fields_of(event: RequestFinished | RequestRefused | PairFinished | FrameRun) -> dict[str, object]:
-    fields = asdict(event)
-    if fields.get("rendered") is None:
-        fields.pop("rendered", None)
-    return fields
+    told = {name: getattr(event, name) for name in _FIELDS[type(event)]}
+    if isinstance(event, PairFinished):
+        told["timings"] = asdict(event.timings)
+    if told.get("rendered") is None:
+        told.pop("rendered", None)
+    return told
