@@ -33,6 +33,8 @@ _NAMES: Final = {
     FrameRun: "frame_run",
 }
 
+_TO_JSON: Final = json.JSONEncoder(default=str).encode
+
 _FIELDS: Final = {kind: tuple(each.name for each in fields(kind)) for kind in _NAMES}
 
 
@@ -52,7 +54,7 @@ class JsonFormatter(logging.Formatter):
             line.update(fields)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _TO_JSON(line)
 
 
 class LogObserver:
