@@ -26,7 +26,7 @@ from benchmarks.serve_bodies import Pair, bodies, pairs_of, short_pair, source_o
 from benchmarks.workloads import WORKLOADS
 
 PAIRS_A_CALL = 32
-IDLE_CALLS = 100
+IDLE_CALLS = 300
 CONVERSATIONS = "conversations"
 
 
@@ -67,8 +67,9 @@ async def idle_latency(args: argparse.Namespace, seeds: count[int]) -> dict[str,
     """Medians for a lone short pair on a kept connection: the call, the frame that scored it, and the difference.
 
     `compute_ms` is the server's own: from handing the frame to the engine's thread until its rewards are back.
+    `livez_ms` is a call that does nothing: what client, kernel and HTTP cost by themselves, a part of the difference.
     """
-    calls, computes = [], []
+    calls, computes, probes = [], [], []
     connection = await Connection.open(args.url)
     for _ in range(IDLE_CALLS):
         (body,) = bodies([short_pair(next(seeds))], 1)
@@ -76,6 +77,9 @@ async def idle_latency(args: argparse.Namespace, seeds: count[int]) -> dict[str,
         reply = await connection.post("/v1/score", body)
         calls.append((time.perf_counter() - started) * 1e3)
         computes.append(json.loads(reply)["timings_ms"]["compute"])
+        started = time.perf_counter()
+        await connection.get("/livez")
+        probes.append((time.perf_counter() - started) * 1e3)
     connection.close()
     around = [call - compute for call, compute in zip(calls, computes, strict=True)]
     return {
@@ -83,6 +87,7 @@ async def idle_latency(args: argparse.Namespace, seeds: count[int]) -> dict[str,
         "compute_ms": round(statistics.median(computes), 2),
         "around_it_ms": round(statistics.median(around), 2),
         "around_it_p95_ms": round(statistics.quantiles(around, n=20)[-1], 2),
+        "livez_ms": round(statistics.median(probes), 2),
     }
 
 

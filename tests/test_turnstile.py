@@ -210,3 +210,19 @@ async def test_a_server_at_rest_lets_in_at_once(edge: Edge) -> None:
         await edge.turns(2)
 
     assert edge.came == [(f"/{number}", 2 * number + 1) for number in range(5)]
+
+
+async def test_a_whole_reply_has_left_before_the_app_goes_on(edge: Edge) -> None:
+    connection, wire = edge.connect()
+    seen: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        seen.append(wire.written[-2:])
+
+    connection.app = app
+    connection.data_received(POST % 0)
+    await edge.turns(3)
+
+    assert seen == [b"ok"]

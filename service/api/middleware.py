@@ -157,7 +157,8 @@ class BodyLimit:
 
 def _identify(scope: Scope) -> None:
     headers = Headers(scope=scope)
-    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    words = scope["query_string"].decode("latin-1")
+    query = parse_qsl(words, keep_blank_values=True) if words else []
     own_id = headers.get(REQUEST_ID_HEADER, "")
     run_id = headers.get("X-Run-Id") or dict(query).get("run", "")
     scope["state"] = {

@@ -7,6 +7,7 @@ error; reports each to the observer; and cancels the rest when it is closed earl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
@@ -50,9 +51,9 @@ class ScoringCall:
     def __init__(self, model: ServedModel, num_pairs: int, options: ScoreOptions, caller: Caller) -> None:
         self._model = model
         self._pending = dict.fromkeys(range(num_pairs))  # a set that keeps its order
-        self._options = options
         self._caller = caller
         self._timeout_s = caller.default_timeout_s if options.deadline_s is None else options.deadline_s
+        self._options = replace(options, run_id=caller.run_id, client=caller.client, deadline_s=self._timeout_s)
         self._ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
         self._is_late = False
         self._maybe_stream: OutcomeStream | None = None
@@ -66,7 +67,7 @@ class ScoringCall:
         Raises:
             Overloaded, ModelNotReady: As the model's `submit` does; nothing was kept.
         """
-        call = cls(model, len(pairs), replace(options, run_id=caller.run_id, client=caller.client), caller)
+        call = cls(model, len(pairs), options, caller)
         if pairs:
             await call._submit(pairs)
         return call
@@ -95,8 +96,7 @@ class ScoringCall:
     async def _submit(self, pairs: Sequence[PairInput]) -> None:
         try:
             async with asyncio.timeout_at(self._ends_at_s) as bound:
-                options = replace(self._options, deadline_s=self._timeout_s)
-                self._maybe_stream = await self._model.submit(pairs, options)
+                self._maybe_stream = await self._model.submit(pairs, self._options)
         except TimeoutError:
             if not bound.expired():
                 raise
@@ -166,17 +166,15 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, _T]) -
     Raises:
         ClientDisconnect: If the caller left first; there is nobody to answer, so this is no error of ours.
     """
-    task = asyncio.create_task(work)
-    watch = asyncio.create_task(_wait_for_disconnect(receive))
+    watch = _Watch(receive)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if watch.end():
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        watch.end()
 
 
 async def within(timeout_s: float, work: Coroutine[Any, Any, _T]) -> _T:
@@ -206,9 +204,37 @@ async def _collect(
     return outcomes
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels the task that makes it once the caller is gone, until it is ended.
+
+    The work stays in the handler's own task: one of its own would cost five turns of the event loop a request, in each
+    of which the engine's threads may take the interpreter's lock.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        worker = asyncio.current_task()
+        if worker is None:
+            raise RuntimeError("there is no task to cancel")
+        self._worker = worker
+        self._num_cancels = worker.cancelling()
+        self._has_cancelled = self._is_over = False
+        self._watcher = asyncio.create_task(self._wait_for_disconnect(receive))
+
+    def end(self) -> bool:
+        """Watches no longer; takes back its own cancelling and says whether there was that one and no other."""
+        if self._is_over:
+            return False
+        self._is_over = True
+        self._watcher.cancel()
+        return self._has_cancelled and self._worker.uncancel() <= self._num_cancels
+
+    async def _wait_for_disconnect(self, receive: Receive) -> None:
+        with contextlib.suppress(Exception):  # a connection that cannot be read from is lost as well
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        if not self._is_over:
+            self._has_cancelled = True
+            self._worker.cancel()
 
 
 def _sound(outcome: PairOutcome) -> PairOutcome:

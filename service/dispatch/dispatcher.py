@@ -58,7 +58,7 @@ class Dispatcher:
         self._cache = ScoreCache(max_pairs=0) if cache is None else cache
         self._directory = PrefixDirectory() if directory is None else directory
         self._job_ids = count()
-        self._has_work = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._on_frame = on_frame
         self._clock = clock
         self._pace = Pace(clock, engine.num_lanes)
@@ -105,7 +105,7 @@ class Dispatcher:
             job = self._new_job(ticket, pair)
             self._ledger.open(job, key, ticket, index)
             self._line.enqueue(job)
-            self._has_work.set()
+            self._has_news.set()
 
     def close_ticket(self, ticket: Ticket) -> None:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
@@ -152,9 +152,10 @@ class Dispatcher:
         running: set[asyncio.Task[None]] = set()
         try:
             while self._engine.is_alive:
-                while self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
-                    running.add(asyncio.create_task(self._run(packed, self._hand_over(packed))))
-                await self._wait_for_change(running)
+                while self._line and self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
+                    running.add(task := asyncio.create_task(self._run(packed, self._hand_over(packed))))
+                    task.add_done_callback(self._note_done)
+                await self._wait_for_news(running)
             self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
         except Exception as error:  # a fault of ours: without this, everyone would wait for their deadline
             _logger.exception("the dispatcher failed; nothing will be scored again")
@@ -174,20 +175,20 @@ class Dispatcher:
             return is_full or self._pace.left_s() > AHEAD_S
         return num_running == self._engine.num_lanes and is_full and self._pace.left_s() <= AHEAD_S
 
-    async def _wait_for_change(self, running: set[asyncio.Task[None]]) -> None:
+    async def _wait_for_news(self, running: set[asyncio.Task[None]]) -> None:
         """Sleeps until a pair arrives, a running frame is done, or the next is to be packed."""
-        self._has_work.clear()
-        arrival = asyncio.create_task(self._has_work.wait())
+        self._has_news.clear()
         ahead_s = self._pace.left_s() - AHEAD_S if running else 0.0
+        timer = asyncio.get_running_loop().call_later(ahead_s, self._has_news.set) if ahead_s > 0 else None
         try:
-            await asyncio.wait(
-                {arrival, *running},
-                timeout=ahead_s if ahead_s > 0 else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await self._has_news.wait()
         finally:
-            arrival.cancel()
+            if timer is not None:
+                timer.cancel()
         running.difference_update([task for task in running if task.done()])
+
+    def _note_done(self, _: asyncio.Task[None]) -> None:
+        self._has_news.set()
 
     def _next_frame(self) -> PackedFrame | None:
         """Drops what is late, then packs what goes next."""
@@ -237,7 +238,7 @@ class Dispatcher:
     def _put_back(self, taken: Sequence[PackedJob]) -> None:
         """Returns jobs that were not answered to the line, as long as anyone waits for them."""
         self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
-        self._has_work.set()
+        self._has_news.set()
 
     def _hand_over(self, packed: PackedFrame) -> HandedOver:
         return self._pace.hand_over(packed.frame.num_tokens)

@@ -26,10 +26,11 @@ Returned = TypeVar("Returned")
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A verb on its way to the thread, and the future of what it returns."""
+    """A verb on its way to the thread, and the future of what it returns; `waiter` is told when it has."""
 
     verb: Callable[[], Any]
     future: asyncio.Future[Any]
+    waiter: asyncio.Future[None] | None = None
     began_s: float | None = None
 
     def settle(self, returned: object, error: Exception | None = None) -> None:
@@ -44,6 +45,8 @@ class _Call:
             self.future.set_result(returned)
         else:
             self.future.set_exception(error)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 class EngineThread:
@@ -60,18 +63,19 @@ class EngineThread:
         self._open: set[_Call] = set()
         self._lock = threading.Lock()
         self._ended_because = ""
+        self._has_lost_thread = False
         self._threads: list[threading.Thread] = []
         self._add_threads(1)
 
     @property
     def is_alive(self) -> bool:
         """Whether frames handed over now would run."""
-        return not self._ended_because and self._are_alive()
+        return not (self._ended_because or self._has_lost_thread)
 
     @property
     def ended_because(self) -> str:
         """Why no frame will run any more; empty while the threads live."""
-        return self._ended_because or ("" if self._are_alive() else "it ended without saying why")
+        return self._ended_because or ("it ended without saying why" if self._has_lost_thread else "")
 
     @property
     def num_lanes(self) -> int:
@@ -94,8 +98,12 @@ class EngineThread:
             EngineFailure: If a thread has ended, ends meanwhile, or the forward pass passed its bound.
         """
         call = self._submit(self._engine.begin(frame))
-        while not (await asyncio.wait({call.future}, timeout=self._seconds_left(call)))[0]:
-            if self._seconds_left(call) == 0.0:
+        while not call.future.done():
+            call.waiter = asyncio.get_running_loop().create_future()  # its own: whoever stops waiting ends no verb
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_left(call)):
+                    await call.waiter
+            if not call.future.done() and self._seconds_left(call) == 0.0:
                 self._end(f"a forward pass has not returned within {self._max_forward_s:g} s (max_forward_s)")
         return cast("tuple[Reward, ...]", call.future.result())
 
@@ -119,9 +127,6 @@ class EngineThread:
             self._calls.put(call)
         return call
 
-    def _are_alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads)
-
     def _add_threads(self, num: int) -> None:
         for _ in range(num):
             thread = threading.Thread(target=self._work, name=f"engine-{len(self._threads)}", daemon=True)
@@ -136,7 +141,14 @@ class EngineThread:
         return max(0.0, self._max_forward_s - (time.monotonic() - began_s))
 
     def _work(self) -> None:
-        """A thread: one verb after the other until told to end, or until it must not be trusted any more."""
+        """A thread's whole life."""
+        try:
+            self._serve()
+        finally:
+            self._has_lost_thread = True
+
+    def _serve(self) -> None:
+        """One verb after the other until told to end, or until this thread must not be trusted any more."""
         while (call := self._calls.get()) is not None and not self._ended_because:
             call.began_s = time.monotonic()
             try:

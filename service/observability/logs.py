@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -33,6 +33,10 @@ _NAMES: Final = {
     FrameRun: "frame_run",
 }
 
+_TO_JSON: Final = json.JSONEncoder(default=str).encode
+
+_FIELDS: Final = {kind: tuple(each.name for each in fields(kind)) for kind in _NAMES}
+
 
 class JsonFormatter(logging.Formatter):
     """Writes a record as one line of JSON: time, level, logger, message, and the fields of an event."""
@@ -50,7 +54,7 @@ class JsonFormatter(logging.Formatter):
             line.update(fields)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _TO_JSON(line)
 
 
 class LogObserver:
@@ -70,6 +74,7 @@ class LogObserver:
 
 def configure_logging(level: str, stream: TextIO) -> None:
     """Sends all the process logs to `stream`, one JSON line a record; called once, by the entry point."""
+    logging._srcfile = None  # as logging's HOWTO says: nobody asks where a line was written
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -87,7 +92,9 @@ def _level_of(event: Event) -> int:
 
 
 def _fields_of(event: RequestFinished | RequestRefused | PairFinished | FrameRun) -> dict[str, object]:
-    fields = asdict(event)
-    if fields.get("rendered") is None:
-        fields.pop("rendered", None)
-    return fields
+    told = {name: getattr(event, name) for name in _FIELDS[type(event)]}
+    if isinstance(event, PairFinished):
+        told["timings"] = asdict(event.timings)
+    if told.get("rendered") is None:
+        told.pop("rendered", None)
+    return told

@@ -8,6 +8,7 @@ scores equal to the bit. A pair that does not fit may give its leading chunks to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -163,8 +164,8 @@ class FrameBuilder:
         placed = self._chunks
         rows = [tuple(self._row(parent, offset) for parent, offset in reads) for reads in self._reads]
         frame = Frame(
-            token_ids=tuple(token for each in placed for token in each.chunk.ids),
-            position_ids=tuple(position for each in placed for position in each.chunk.positions),
+            token_ids=tuple(itertools.chain.from_iterable(each.chunk.ids for each in placed)),
+            position_ids=tuple(itertools.chain.from_iterable(each.chunk.positions for each in placed)),
             chunk_bounds=(*(each.row for each in placed), self.num_tokens),
             parents=tuple(max(each.parent, NO_PARENT) for each in placed),
             sees_itself=tuple(each.chunk.sees_itself for each in placed),

@@ -153,13 +153,16 @@ class PrefixDirectory:
     def _evict(self, num_tokens: int) -> None:
         """Evicts at least `num_tokens` tokens if unused chunks hold that many. Children come before their parents."""
         left = num_tokens
-        for node in list(self._by_age.values()):
+        victims: dict[int, Node] = {}
+        for slot, node in self._by_age.items():
             if left <= 0:
-                return
-            if not node.users and not node.children:
+                break
+            if not node.users and all(child.slot in victims for child in node.children.values()):
                 left -= len(node.ids)
-                self.num_evicted_tokens += len(node.ids)
-                self._remove(node)
+                victims[slot] = node
+        for node in victims.values():
+            self.num_evicted_tokens += len(node.ids)
+            self._remove(node)
 
     def _remove_with_children(self, node: Node) -> None:
         for child in list(node.children.values()):

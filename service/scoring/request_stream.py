@@ -1,7 +1,8 @@
 """The life of one admitted request: encode a slice, put it in line, hand on what has finished.
 
-The engine starts on the first slice while the rest is being tokenized. The request's deadline bounds every wait, so
-that a caller is answered even if the engine hangs; what it holds of the queue's room is given back pair by pair.
+A lone short pair is in line as soon as it is admitted. Of any other request the engine starts on the first slice while
+the rest is being tokenized. The request's deadline bounds every wait, so that a caller is answered even if the engine
+hangs; what it holds of the queue's room is given back pair by pair.
 """
 
 from __future__ import annotations
@@ -56,8 +57,17 @@ class RequestStream:
         self._encoding: asyncio.Task[None] | None = None
 
     def start(self, pairs: Sequence[PairInput], truncation: Truncation) -> None:
-        """Begins to encode; call once."""
-        self._encoding = asyncio.create_task(self._encode_all(pairs, truncation))
+        """Begins to encode, or does all of it if that is little; call once."""
+        began_s = self._clock()
+        encoded: Sequence[EncodedPair | RewardServiceError] | None
+        try:
+            encoded = self._pool.encode_at_once(pairs, truncation)
+        except Exception as error:
+            encoded = _failures(error, len(pairs))
+        if encoded is None:
+            self._encoding = asyncio.create_task(self._encode_all(pairs, truncation))
+        else:
+            self._place_all(0, encoded, began_s)
 
     def __aiter__(self) -> RequestStream:
         return self
@@ -89,7 +99,8 @@ class RequestStream:
         if not self._ticket.replies.empty():
             return self._ticket.replies.get_nowait()
         try:
-            return await asyncio.wait_for(self._ticket.replies.get(), self._ticket.deadline_s - self._clock())
+            async with asyncio.timeout(self._ticket.deadline_s - self._clock()):
+                return await self._ticket.replies.get()
         except TimeoutError:
             index = next(index for index, place in enumerate(self._places) if not place.is_done)
             waited_s = self._clock() - self._started_s
@@ -103,11 +114,14 @@ class RequestStream:
             encoded: Sequence[EncodedPair | RewardServiceError]
             try:
                 encoded = await self._pool.encode_many(part, truncation, self._ticket.priority)
-            except Exception as error:  # the edge of the tokenizer: whatever it is, nobody may be left without a reply
-                encoded = [EngineFailure(f"the tokenizer failed: {type(error).__name__}: {error}")] * len(part)
-            took_s = self._clock() - began_s
-            for index, result in enumerate(encoded, start):
-                self._place(index, result, took_s)
+            except Exception as error:
+                encoded = _failures(error, len(part))
+            self._place_all(start, encoded, began_s)
+
+    def _place_all(self, start: int, encoded: Sequence[EncodedPair | RewardServiceError], began_s: float) -> None:
+        took_s = self._clock() - began_s
+        for index, result in enumerate(encoded, start):
+            self._place(index, result, took_s)
 
     def _place(self, index: int, result: EncodedPair | RewardServiceError, tokenize_s: float) -> None:
         """Puts one encoded pair in line, its room corrected to what it really needs, or replies with its error."""
@@ -143,3 +157,8 @@ class RequestStream:
             place.is_done = True
             self._admission.release(1, place.held_tokens, self._ticket.client)
             self._wake_parked()
+
+
+def _failures(error: Exception, num: int) -> list[EngineFailure]:
+    """The edge of the tokenizer: whatever it is, nobody may be left without a reply."""
+    return [EngineFailure(f"the tokenizer failed: {type(error).__name__}: {error}")] * num

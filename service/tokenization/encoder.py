@@ -137,7 +137,7 @@ class PairEncoder:
         )
         sections = apply_bos(apply_eos(sections, rules.eos_id, rules.eos), rules.bos_id, rules.bos)
         check_ids(sections.ids, rules.vocab_size, "the tokenizer's ids")
-        return replace(self._encoded(sections, truncation), rendered=rendering.shown)
+        return self._encoded(sections, truncation, rendered=rendering.shown)
 
     def _finish_ids(self, pair: TokenIds, truncation: Truncation) -> EncodedPair:
         sections = split_sections(
@@ -151,13 +151,14 @@ class PairEncoder:
         is_cut_right = encoded.truncated_tokens > 0 and cuts_right(truncation, self._rules.truncation_side)
         return replace(encoded, ended=self._facts.has_ended(pair.response_ids) and not is_cut_right)
 
-    def _encoded(self, sections: Sections, truncation: Truncation) -> EncodedPair:
+    def _encoded(self, sections: Sections, truncation: Truncation, rendered: str | None = None) -> EncodedPair:
         rules = self._rules
         if not sections.ids:
             raise EmptyPrompt("no token stands for this pair: the template and the tokenizer leave nothing of it")
         kept = truncate(sections, truncation, self._room(sections.ids), rules.truncation_side)
         num_truncated = len(sections.ids) - len(kept.ids)
-        kept = replace(kept, ids=with_appended_id(kept.ids, rules.readout))
+        if rules.readout.kind is ReadoutKind.APPENDED_ID:
+            kept = replace(kept, ids=with_appended_id(kept.ids, rules.readout))
         reads, probe = read_positions(kept.ids, rules.readout, kept.prompt_tokens)
         return EncodedPair(
             ids=kept.ids,
@@ -167,6 +168,7 @@ class PairEncoder:
             prompt_tokens=kept.prompt_tokens,
             response_tokens=kept.response_tokens,
             truncated_tokens=num_truncated,
+            rendered=rendered,
         )
 
     def _room(self, ids: tuple[int, ...]) -> int:

@@ -1,8 +1,10 @@
 """`TokenizerPool`: encodes many pairs on worker threads while the event loop stays free.
 
-A request is cut into slices that keep the responses to one prompt together (its prompt is rendered once), and
-keeps at most one slice for each thread in line, so that a small request never waits for all of a big one. A free thread
-takes interactive slices before bulk ones (`slice_line`). Knows nothing of what encoding does.
+A lone short pair is encoded at once, by whoever asks: handing it to a thread and back takes two wake-ups and leaves the
+warm caches of a core behind. Any other request is cut into slices that keep the responses to one prompt together (its
+prompt is rendered once), and keeps at most one slice for each thread in line, so that a small request never waits for
+all of a big one. A free thread takes interactive slices before bulk ones (`slice_line`). Knows nothing of what encoding
+does.
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ from service.types import Conversation, EncodedPair, PairInput, Priority, Render
 
 SLICE_CHARS = 16 * 1024
 """About 5 ms of one thread: long against handing it over, short for whoever waits until a thread is free."""
+
+AT_ONCE_CHARS = 4 * 1024
+"""The longest pair that is encoded on the event loop itself: about a millisecond, as the rest of its request."""
+
+AT_ONCE_TURNS = 8
+"""And the most turns of its prompt: a template may take some 10 us for each."""
 
 Encoded: TypeAlias = "list[EncodedPair | InvalidInput]"
 
@@ -66,10 +74,16 @@ class TokenizerPool:
         """The encoder's, at once and on the caller's thread."""
         return self._encoder.upper_bound_tokens(pair)
 
+    def encode_at_once(self, pairs: Sequence[PairInput], truncation: Truncation) -> Encoded | None:
+        """Encodes a lone short pair on the caller's thread; None for any other request."""
+        if len(pairs) != 1 or _num_turns(pairs[0]) > AT_ONCE_TURNS or _num_chars(pairs[0]) > AT_ONCE_CHARS:
+            return None
+        return self._encoder.encode_many(pairs, truncation)
+
     async def encode_many(
         self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority = Priority.INTERACTIVE
     ) -> Encoded:
-        """Encodes pairs, replies in the order given; a cancelled call starts no further slice."""
+        """Encodes pairs on threads, replies in the order given; a cancelled call starts no further slice."""
         slices = slice_pairs(pairs, SLICE_CHARS)
         replies: dict[int, EncodedPair | InvalidInput] = {}
         remaining = iter(slices)
@@ -157,3 +171,7 @@ def _num_chars(pair: PairInput) -> int:
             return len(pair.text)
         case TokenIds():
             return len(pair.prompt_ids) + len(pair.response_ids)
+
+
+def _num_turns(pair: PairInput) -> int:
+    return len(pair.prompt) if isinstance(pair, Conversation) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,3 +149,32 @@ async def test_a_time_out_of_the_work_itself_is_not_mistaken_for_ours() -> None:
 
     with pytest.raises(TimeoutError, match="somebody else's"):
         await within(100, work())
+
+
+async def test_who_cancels_the_work_is_not_taken_for_a_caller_who_leaves() -> None:
+    waiting = asyncio.create_task(unless_disconnected(never, never()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_caller_who_leaves_as_the_work_ends_cancels_nothing_after_it() -> None:
+    left = asyncio.Event()
+
+    async def leave() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def work() -> str:
+        left.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await never()
+        return "done"
+
+    assert await unless_disconnected(leave, work()) == "done"
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+    await asyncio.sleep(0)

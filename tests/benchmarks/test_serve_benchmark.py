@@ -21,8 +21,9 @@ def test_a_small_run_reports_every_part(tmp_path, capsys):
     assert report["model"] == "demo"
     assert report["workloads"]["chat"]["32 a call"]["computed_share"] == 1.0
     assert report["workloads"]["rerank"]["32 a call"]["computed_share"] < 0.25
-    assert {"call_ms", "compute_ms", "around_it_ms", "around_it_p95_ms"} == set(report["idle"])
+    assert {"call_ms", "compute_ms", "around_it_ms", "around_it_p95_ms", "livez_ms"} == set(report["idle"])
     assert report["idle"]["call_ms"] > report["idle"]["compute_ms"] > 0
+    assert report["idle"]["livez_ms"] > 0
     assert report["burst"]["requests"] == 8
     assert report["burst"]["throughput_ratio"] > 0
 

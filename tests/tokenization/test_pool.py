@@ -11,8 +11,8 @@ import pytest
 
 from service.ageing import BULK_PATIENCE_S
 from service.errors import InvalidInput
-from service.tokenization.pool import SLICE_CHARS, TokenizerPool, slice_pairs
-from service.types import Conversation, EncodedPair, PairInput, Priority, RenderedText, TokenIds, Truncation
+from service.tokenization.pool import AT_ONCE_CHARS, AT_ONCE_TURNS, SLICE_CHARS, TokenizerPool, slice_pairs
+from service.types import Conversation, EncodedPair, Message, PairInput, Priority, RenderedText, TokenIds, Truncation
 from tests.tokenization import tiny_tokenizers as tiny
 
 
@@ -67,6 +67,34 @@ async def test_no_pairs_need_no_thread() -> None:
     pool = TokenizerPool(BrokenEncoder(), num_threads=1)
 
     assert await pool.encode_many([], Truncation.ERROR) == []
+    pool.close()
+
+
+def test_a_lone_short_pair_is_encoded_at_once_as_it_is_on_a_thread(chatml: Path) -> None:
+    encoder = tiny.encoder(chatml, max_tokens=4096)
+    pool = TokenizerPool(encoder, num_threads=1)
+    for pair in (tiny.say("Hello"), tiny.say(""), RenderedText("Hello"), TokenIds((5,), (6,))):
+        at_once = pool.encode_at_once([pair], Truncation.ERROR)
+        assert at_once is not None
+        assert [str(reply) for reply in at_once] == [str(reply) for reply in encoder.encode_many([pair])]
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [tiny.say("Hello")] * 2,
+        [tiny.say("x" * (AT_ONCE_CHARS + 1))],
+        [TokenIds((1,) * AT_ONCE_CHARS, (2,))],
+        [Conversation((Message("user", "x"),) * (AT_ONCE_TURNS + 1), "y")],
+    ],
+    ids=["none", "two", "long", "long as ids", "many turns"],
+)
+def test_what_would_hold_up_the_event_loop_is_left_to_the_threads(pairs: list[PairInput]) -> None:
+    pool = TokenizerPool(BrokenEncoder(), num_threads=1)
+
+    assert pool.encode_at_once(pairs, Truncation.ERROR) is None
     pool.close()
 
 
