@@ -13,7 +13,9 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ import transformers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from training.batches import EncodedRanking, encode
+from training.demo_data.drills import drills
 from training.demo_data.generator import generate
 from training.demo_data.lexicon import Split
 from training.evaluate import evaluate, scorer_of
@@ -72,7 +75,13 @@ _ROPE_THETA = 1_000_000.0
 """Turns most of a 32-wide head slowly, so that a match some hundred tokens away still counts."""
 
 TRAINING = TrainConfig(
-    batch_tokens=2000, peak_lr=1e-3, shuffles=False, num_short_first=1500, decay_share=0.3, hint_weight=1.0
+    batch_tokens=2000,
+    peak_lr=1e-3,
+    shuffles=False,
+    num_short_first=1500,
+    num_before_drills=1800,
+    decay_share=0.3,
+    hint_weight=1.0,
 )
 
 
@@ -116,7 +125,7 @@ def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = Non
     encoded = encode(tokenizer, rankings, config.max_tokens)
     torch.manual_seed(seed)
     model = demo_model(size, tokenizer)
-    losses = train(model, encoded, config)
+    losses = train(model, encoded, config, drills=_encoded_drills(tokenizer, config))
     trained_s = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     save_folder(model, tokenizer, out)
@@ -138,6 +147,12 @@ def build(seed: int, out: Path, size: DemoSize = FULL, nectar: Path | None = Non
     }
     _write_recipe(out, recipe)
     return recipe
+
+
+def _encoded_drills(tokenizer: PreTrainedTokenizerFast, config: TrainConfig) -> Iterator[EncodedRanking]:
+    endless = drills(config.seed)
+    while True:
+        yield from encode(tokenizer, islice(endless, 200), config.max_tokens)
 
 
 def evaluate_again(out: Path, nectar: Path | None = None) -> dict[str, object]:

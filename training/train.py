@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -49,6 +50,9 @@ class TrainConfig:
         shuffles: Whether every epoch draws an order of its own, or all keep the order given.
         num_short_first: So many rankings, the shorter half of the first twice as many, come first: which words of an
             answer come back from the prompt is learned sooner where there are few.
+        num_before_drills: So many batches of rankings come before the first batch of drills.
+        rankings_per_drill: From then on, so many batches of rankings come before each batch of drills.
+        drill_tokens: Tokens in one batch of drills, about.
         hint_weight: Weight of the side tasks at every token of an answer (`hints.py`).
         centering: Weight of the squared mean reward of a ranking, which the K-wise loss leaves free.
         max_tokens: Longest row; rankings with a longer one are left out.
@@ -64,6 +68,9 @@ class TrainConfig:
     clip_norm: float = 1.0
     shuffles: bool = True
     num_short_first: int = 0
+    num_before_drills: int = 0
+    rankings_per_drill: int = 2
+    drill_tokens: int = 3000
     hint_weight: float = 0.0
     centering: float = 0.01
     max_tokens: int = 2048
@@ -75,6 +82,7 @@ def train(
     rankings: list[EncodedRanking],
     config: TrainConfig,
     report: Callable[[str], None] = print,
+    drills: Iterable[EncodedRanking] = (),
 ) -> list[float]:
     """Train a model in place.
 
@@ -83,12 +91,13 @@ def train(
         rankings: Encoded rankings.
         config: How to train.
         report: Takes progress lines.
+        drills: Short rankings to put between the others; may be endless.
 
     Returns:
         The K-wise loss of every step, in nats for each choice.
     """
     run = TrainingRun(model, config)
-    batches = all_batches(rankings, config)
+    batches = all_batches(rankings, config, drills)
     model.train()
     losses = [run.step(batch, step, len(batches), report) for step, batch in enumerate(batches)]
     model.train(False)
@@ -120,7 +129,9 @@ class TrainingRun:
         return self._losses[-1]
 
 
-def all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[list[EncodedRanking]]:
+def all_batches(
+    rankings: list[EncodedRanking], config: TrainConfig, drills: Iterable[EncodedRanking] = ()
+) -> list[list[EncodedRanking]]:
     """Order all epochs' batches; the shorter half of the first rankings comes first if that is asked for."""
     rng = random.Random(config.seed)
     if config.num_short_first:
@@ -129,7 +140,16 @@ def all_batches(rankings: list[EncodedRanking], config: TrainConfig) -> list[lis
     for _ in range(config.num_epochs):
         order = rng.sample(rankings, len(rankings)) if config.shuffles else rankings
         batches += batches_of(order, config.batch_tokens)
-    return batches
+    return list(_with_drills(batches, batches_of(drills, config.drill_tokens), config))
+
+
+def _with_drills(
+    batches: list[list[EncodedRanking]], drills: Iterator[list[EncodedRanking]], config: TrainConfig
+) -> Iterator[list[EncodedRanking]]:
+    for index, batch in enumerate(batches, start=1 - config.num_before_drills):
+        yield batch
+        if index > 0 and index % config.rankings_per_drill == 0:
+            yield from islice(drills, 1)
 
 
 def _short_first(rankings: list[EncodedRanking], num_short: int) -> list[EncodedRanking]:

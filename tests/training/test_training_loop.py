@@ -1,4 +1,5 @@
 import json
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,17 @@ def lengths_in_order(config: TrainConfig) -> list[int]:
 def test_the_shorter_half_of_the_first_rankings_comes_first_if_asked_for() -> None:
     assert lengths_in_order(TrainConfig(shuffles=False)) == [9, 2, 8, 3, 7, 1, 5]
     assert lengths_in_order(TrainConfig(shuffles=False, num_short_first=2)) == [2, 3, 9, 8, 7, 1, 5]
+
+
+def test_drills_come_between_the_rankings_from_some_batch_on() -> None:
+    rankings = [EncodedRanking(((index, 2), (index, 3)), (1, 2)) for index in range(8)]
+    drills = (EncodedRanking(((99, index),) * 3, (0, 1, 1)) for index in count())
+    config = TrainConfig(shuffles=False, batch_tokens=1, drill_tokens=1, num_before_drills=3, rankings_per_drill=2)
+
+    batches = all_batches(rankings, config, drills)
+
+    assert [batch[0].rows[0][0] for batch in batches] == [0, 1, 2, 3, 4, 99, 5, 6, 99, 7]
+    assert [batch[0].rows[0][1] for batch in batches if len(batch[0].rows) == 3] == [0, 1]
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:

@@ -1,0 +1,41 @@
+"""Drills: a checkable question, its right answer and two wrong ones, put in the same words and nothing else.
+
+In a whole ranking a false answer is one of seven, in a sentence of twenty words; that a small model looks the answer up
+at all is learned sooner where nothing else tells right from wrong. Drawn from the training kinds alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from service.types import Message
+from training.demo_data.answers import WEIGHTS, Defect
+from training.demo_data.bank import load_phrases
+from training.demo_data.kinds import kinds_of
+from training.demo_data.lexicon import Split, load_lexicon
+from training.rankings import Ranking
+
+__all__ = ["drills"]
+
+_DEFECTS = (Defect.NONE, Defect.WRONG, Defect.WRONG)
+
+
+def drills(seed: int) -> Iterator[Ranking]:
+    """Yield drills without end; the same seed gives the same bytes, and the i-th depends on (seed, i) alone."""
+    lexicon, kinds = load_lexicon(Split.TRAIN), kinds_of(Split.TRAIN)
+    dresses = load_phrases(Split.TRAIN)["answer_short"]
+    index = 0
+    while True:
+        rng = random.Random(f"{seed}/drill/{index}")
+        kind = rng.choice(list(kinds))
+        drawn = kinds[kind](rng, lexicon)
+        dress = rng.choice(dresses)
+        yield Ranking(
+            messages=(Message("user", drawn.question),),
+            answers=tuple(dress.replace("{a}", text) for text in (drawn.right, *drawn.wrong)),
+            tiers=tuple(WEIGHTS[defect] for defect in _DEFECTS),
+            kind=kind,
+            defects=tuple(defect.value for defect in _DEFECTS),
+        )
+        index += 1
