@@ -22,13 +22,14 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
     "{% if not loop.first %}{{ '\n' }}{% endif %}"
-    "{{ '<|im_start|>' + message['role'] + '\n ' + message['content'] + '<|im_end|>' }}"
+    "{{ '<|im_start|>' + message['role'] + '\n ' + message['content'] | trim + '<|im_end|>' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}"
 )
 """Turns are joined by newlines, never followed by one: the reward is read at the last `<|im_end|>`.
 
-A space stands before each turn's text, so that its first word has the token it has anywhere else."""
+A space stands before each turn's text, so that its first word has the token it has anywhere else; white space that
+was around the text is dropped, so that none is read in front of it when the rendered text is taken apart again."""
 
 
 def texts_of(rankings: Iterable[Ranking]) -> Iterable[str]:

@@ -21,7 +21,7 @@ def test_the_same_texts_give_the_same_file(tokenizer: PreTrainedTokenizerFast) -
 def test_a_conversation_ends_right_after_its_last_turn(tokenizer: PreTrainedTokenizerFast) -> None:
     text = render(tokenizer, [Message("user", " Hi\n")], "Hello!")
 
-    assert text == "<s><|im_start|>user\n Hi\n<|im_end|>\n<|im_start|>assistant\nHello!<|im_end|>"
+    assert text == "<s><|im_start|>user\n Hi<|im_end|>\n<|im_start|>assistant\n Hello!<|im_end|>"
 
 
 def test_a_rendered_prompt_is_a_prefix_of_prompt_and_response(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -30,7 +30,14 @@ def test_a_rendered_prompt_is_a_prefix_of_prompt_and_response(tokenizer: PreTrai
 
     rendered_prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
 
-    assert tokenizer.apply_chat_template(whole, tokenize=False) == rendered_prompt + "Hello<|im_end|>"
+    assert tokenizer.apply_chat_template(whole, tokenize=False) == rendered_prompt + " Hello<|im_end|>"
+
+
+def test_the_first_word_of_a_turn_is_the_token_it_is_elsewhere(tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = tokenizer(render(tokenizer, [Message("user", "the end of the")], "the"))["input_ids"]
+    (the,) = tokenizer(" the")["input_ids"]
+
+    assert ids.count(the) == 3
 
 
 def test_bos_stands_once_at_the_start(tokenizer: PreTrainedTokenizerFast) -> None:
