@@ -51,7 +51,7 @@ class DemoSize:
         intermediate_size: Width of its feed-forward layers.
     """
 
-    num_rankings: int = 16_000
+    num_rankings: int = 21_139
     num_tokenizer_rankings: int = 4_000
     num_held_out: int = 400
     vocab_size: int = 4096
@@ -80,7 +80,7 @@ TRAINING = TrainConfig(
     shuffles=False,
     num_short_first=1500,
     num_before_drills=1800,
-    decay_share=0.3,
+    decay_share=0.25,
     hint_weight=1.0,
 )
 

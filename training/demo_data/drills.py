@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import count
 
 from service.types import Message
 from training.demo_data.answers import WEIGHTS, Defect
 from training.demo_data.bank import load_phrases
+from training.demo_data.generator import Generator
 from training.demo_data.kinds import kinds_of
 from training.demo_data.lexicon import Split, load_lexicon
 from training.rankings import Ranking
 
 __all__ = ["drills"]
 
+_NUM_WITH_FEW_DRESSES = 13_000
+"""Drills that come before answers get sentences drawn anew (`dresses.py`)."""
+_MAX_WORDS = 14
 _DEFECTS = (Defect.NONE, Defect.WRONG, Defect.WRONG)
 
 
 def drills(seed: int) -> Iterator[Ranking]:
     """Yield drills without end; the same seed gives the same bytes, and the i-th depends on (seed, i) alone."""
     lexicon, kinds = load_lexicon(Split.TRAIN), kinds_of(Split.TRAIN)
-    dresses = load_phrases(Split.TRAIN)["answer_short"]
-    index = 0
-    while True:
+    few, dresser = load_phrases(Split.TRAIN)["answer_short"], Generator(seed, Split.TRAIN).dresser
+    for index in count():
         rng = random.Random(f"{seed}/drill/{index}")
         kind = rng.choice(list(kinds))
         drawn = kinds[kind](rng, lexicon)
-        dress = rng.choice(dresses)
+        dress = rng.choice(few if index < _NUM_WITH_FEW_DRESSES else _short(dresser.many(rng)))
         yield Ranking(
             messages=(Message("user", drawn.question),),
             answers=tuple(dress.replace("{a}", text) for text in (drawn.right, *drawn.wrong)),
@@ -38,4 +42,7 @@ def drills(seed: int) -> Iterator[Ranking]:
             kind=kind,
             defects=tuple(defect.value for defect in _DEFECTS),
         )
-        index += 1
+
+
+def _short(dresses: list[str]) -> list[str]:
+    return [dress for dress in dresses if len(dress.split()) <= _MAX_WORDS]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from service.types import Message
 from training.demo_data.answers import WEIGHTS, AnswerWriter, Defect, Task
 from training.demo_data.bank import Entry, Fill, fill_once, load_bank, load_phrases
+from training.demo_data.dresses import Dresser
 from training.demo_data.kinds import kinds_of
 from training.demo_data.lexicon import Lexicon, Split, load_lexicon
 from training.demo_data.rewording import Reworder
@@ -34,6 +35,8 @@ them in training, where they are the slowest to learn."""
 _MIXED_SHARE = 0.15
 _INVENTED_SHARE = 0.4
 """Share of invented topics: no model can memorise them, so it has to compare answer and prompt."""
+_NUM_WITH_FEW_DRESSES = 14_000
+"""Training rankings that come before answers get sentences drawn anew (`dresses.py`)."""
 _MANY_TURNS_SHARE = 0.08
 _LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
@@ -77,23 +80,29 @@ class Generator:
         self._kinds = kinds_of(split)
         self._writer = AnswerWriter(self._lexicon, self._phrases)
         self._maybe_reworder = self._reworder() if split is Split.TRAIN else None
+        self._dresser = Dresser(self._lexicon, self._phrases, self._maybe_reworder)
 
     def ranking(self, index: int) -> Ranking:
         """Draw one ranking: a conversation and seven answers, best first, with kind and defects."""
         rng = random.Random(f"{self._seed}/{self._lexicon.split}/{index}")
-        drawn = self._drawn(rng)
+        drawn = self._drawn(rng, self._maybe_reworder is not None and index >= _NUM_WITH_FEW_DRESSES)
         if self._maybe_reworder is None or drawn.kind in self._kinds:  # other words would make a right answer wrong
             return drawn
         return self._maybe_reworder.reword(rng, drawn)
+
+    @property
+    def dresser(self) -> Dresser:
+        """What gives checkable answers their sentences."""
+        return self._dresser
 
     def _reworder(self) -> Reworder:
         sentences = [text for entry in self._bank for part in (entry.questions, *entry.parts) for text in part]
         carriers = [text for section in ("rude", "evasive") for text in self._phrases[section]]
         return Reworder.over(self._lexicon, sentences, carriers)
 
-    def _drawn(self, rng: random.Random) -> Ranking:
+    def _drawn(self, rng: random.Random, has_many_dresses: bool) -> Ranking:
         is_checkable = rng.random() < _CHECKABLE_SHARES[self._lexicon.split]
-        task, twin = self._checkable_task(rng) if is_checkable else self._open_task(rng)
+        task, twin = self._checkable_task(rng, has_many_dresses) if is_checkable else self._open_task(rng)
         shape = _draw_shape(rng, is_checkable)
         earlier = [self._open_task(rng)[0] for _ in range(shape.num_earlier_turns)]
         answers = [
@@ -154,13 +163,13 @@ class Generator:
         question, *sentences = (fill_once(rng, self._lexicon, wording, topic) for wording in wordings)
         return Task(f"mixed_{self._lexicon.split}", question, (tuple(sentences),), topic=topic)
 
-    def _checkable_task(self, rng: random.Random) -> tuple[Task, Task]:
+    def _checkable_task(self, rng: random.Random, has_many_dresses: bool) -> tuple[Task, Task]:
         kind = rng.choice(list(self._kinds))
-        return self._dressed_checkable(rng, kind), self._dressed_checkable(rng, rng.choice(list(self._kinds)))
+        dresses = self._dresser.many(rng) if has_many_dresses else self._dresser.few
+        return self._dressed(rng, kind, dresses), self._dressed(rng, rng.choice(list(self._kinds)), dresses)
 
-    def _dressed_checkable(self, rng: random.Random, kind: str) -> Task:
+    def _dressed(self, rng: random.Random, kind: str, dresses: list[str]) -> Task:
         drawn = self._kinds[kind](rng, self._lexicon)
-        dresses = [*self._phrases["answer_short"], *self._phrases["answer_long"]]
         right = tuple(dress.replace("{a}", drawn.right) for dress in dresses)
         wrong = tuple(dress.replace("{a}", value) for value in drawn.wrong for dress in dresses)
         return Task(kind, drawn.question, (right,), wrong=wrong)

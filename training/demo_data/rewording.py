@@ -60,8 +60,13 @@ class Reworder:
 
     def reword(self, rng: random.Random, ranking: Ranking) -> Ranking:
         """The ranking with a random part of its content words replaced, the same ones everywhere in it."""
+        change = self.changing(rng)
+        return ranking if change is None else _mapped(ranking, change)
+
+    def changing(self, rng: random.Random) -> Callable[[str], str] | None:
+        """Draw which words to replace by which; None where none are."""
         if rng.random() >= _REWORDED_SHARE:
-            return ranking
+            return None
         share = rng.uniform(0.2, 1.0)
         words: dict[str, str] = {}
 
@@ -71,7 +76,7 @@ class Reworder:
                 words[word] = self._other_word(rng, word) if rng.random() < share else word
             return _cased_like(match[0], words[word])
 
-        return _mapped(ranking, lambda text: _WORD.sub(other, text))
+        return lambda text: _WORD.sub(other, text)
 
     def _other_word(self, rng: random.Random, word: str) -> str:
         if word in self.kept:
