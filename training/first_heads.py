@@ -2,8 +2,9 @@
 
 Relevance, repetition and correctness are about words that come back, and about what stood beside them. Found by chance,
 heads for that take very many tokens to form (Olsson et al., "In-context Learning and Induction Heads", 2022); started
-this way they are there from the first step, and training refines them. 200 steps in, a model that starts with them
-orders 0.73 of unseen pairs, one that starts at random with matching heads alone 0.59 (28 November 2026, seed 0).
+this way they are there from the first step, and training refines them. 0.72 million tokens in, a model that started
+with them (and with a space before each turn's text, `tokenizer.py`) had 0.73 of unseen pairs right, one that started
+with matching heads alone 0.59.
 
 The residual stream starts out divided: a random vector for each token's identity, shorter for the commonest tokens; a
 constant; a number that makes all embeddings equally long; a mark of BOS; and three scratch spaces, empty at first.
