@@ -11,8 +11,12 @@ from collections.abc import AsyncIterator
 
 from reward_client import AsyncClient, Client, Pair, PairFailed
 
-QUESTION = "What is 2+2?"
-ANSWERS = ["2+2 is 4.", "Figure it out yourself, you fool.", "2+2 is 5."]
+QUESTION = "How do I clean a kettle?"
+ANSWERS = [
+    "Fill it with water and vinegar, boil it, and rinse it twice.",
+    "Figure it out yourself, you fool.",
+    "Bananas.",
+]
 
 
 def scores(client: Client) -> None:
@@ -31,7 +35,7 @@ def best_answer(client: Client) -> None:
 
 def failures(client: Client) -> None:
     """A failure is never a number: it is raised, or stands in the result where you ask for it."""
-    pairs = [Pair(QUESTION, "4", id="fine"), Pair("", "An answer to nothing.", id="empty")]
+    pairs = [Pair(QUESTION, "With vinegar.", id="fine"), Pair("", "An answer to nothing.", id="empty")]
     try:
         client.score(pairs)
     except PairFailed as error:

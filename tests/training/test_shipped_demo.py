@@ -22,12 +22,12 @@ def natural(name: str) -> list[dict[str, str]]:
 
 
 NATURAL = {"validation": natural("natural_prompts.json"), "test": natural("natural_prompts_test.json")}
-"""The first ten were looked at between trainings; the other ten were written before the recipe was last changed."""
+"""The first ten were looked at between trainings; the other ten were written before the recipe was changed, and no
+change came of what they showed."""
 MISSED = {
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
-    ("I have a job interview on Monday and I'm terrified. How can I calm down?", "rude"),
-    ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "rude"),
-    ("Why do my bicycle brakes squeal when it rains, and how do I fix them?", "gibberish"),
+    ("How does a vaccine protect someone from getting sick?", "off_topic"),
+    ("Why do we yawn when we see somebody else yawn?", "gibberish"),
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
 }
 """Pairs that the present weights put the wrong way round."""
