@@ -116,7 +116,7 @@ def _words(rng: random.Random, words: Sequence[str], length: int) -> str:
 def _text(tokenizer: Any, prompt: str, response: str) -> Text:
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
     rendered: str = tokenizer.apply_chat_template(messages, tokenize=False)
-    text = Text(rendered, _ids(tokenizer, rendered), rendered.rindex(ANSWERS + response))
+    text = Text(rendered, _ids(tokenizer, rendered), rendered.rindex(ANSWERS, 0, rendered.rindex(response)))
     if tuple(token for half in text.halves for token in _ids(tokenizer, half)) != text.ids:
         raise ValueError(f"a token spans the cut before {ANSWERS!r}; peers that take halves would see other ids")
     return text

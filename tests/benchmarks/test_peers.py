@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers import checkpoint
 from benchmarks.peers.checkpoint import Text
 from benchmarks.peers.rounds import Journal, Measured, run_round, summary
 from benchmarks.peers.servers import Launch, running
 from benchmarks.peers.sides import ALONE, CALLS, GROUPS, OURS, SINGLE, Side, calls_of
+from benchmarks.workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,3 +135,14 @@ def test_a_dry_run_beside_transformers_agrees_and_goes_on_from_its_journal(tmp_p
         assert {(row["side"], row["way"]) for row in rows} >= {(OURS, SINGLE), (OURS, CALLS), (ALONE, "library")}
         # fp32 sums in another order; scores spread by about 1
         assert max(row["worst_difference"] for row in rows) < 2e-5
+
+
+@pytest.mark.parametrize("name", list(WORKLOADS))
+def test_texts_are_cut_before_their_response_where_no_token_spans_the_cut(name):
+    tokenizer = checkpoint.tokenizer_of(checkpoint.DEMO)
+
+    for text in checkpoint.texts_of(name, 8, 0, tokenizer):
+        prompt, response = text.halves
+        assert prompt.endswith("<|im_start|>")
+        assert response.startswith(checkpoint.ANSWERS)
+        assert tuple(tokenizer(prompt + response, add_special_tokens=False)["input_ids"]) == text.ids
