@@ -17,11 +17,16 @@ __all__ = ["ORDER_KINDS"]
 _CYCLES = {"day": DAYS, "month": MONTHS, "season": SEASONS}
 
 
-def _day_before(rng: random.Random, lexicon: Lexicon) -> Checkable:
-    index = rng.randrange(7)
-    right = DAYS[(index - 1) % 7]
-    question = rng.choice(("Which day comes before {d}?", "If today is {d}, what day was yesterday?"))
-    return Checkable(question.format(d=DAYS[index]), right, others(rng, DAYS, right))
+def _before(cycle: list[str], wordings: tuple[str, ...]) -> Draw:
+    """A kind that asks what comes before a day, month or season, which stands for `{x}`."""
+
+    def draw(rng: random.Random, lexicon: Lexicon) -> Checkable:
+        index = rng.randrange(len(cycle))
+        right = cycle[(index - 1) % len(cycle)]
+        question = rng.choice(wordings)
+        return Checkable(question.format(x=cycle[index]), right, others(rng, cycle, right))
+
+    return draw
 
 
 def _earlier_month(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -33,20 +38,6 @@ def _earlier_month(rng: random.Random, lexicon: Lexicon) -> Checkable:
     word = "earlier" if wants_first else "later"
     question = f"Which month is {word} in the year, {pair[0]} or {pair[1]}?"
     return Checkable(question, right, (wrong, others(rng, MONTHS, right, 1)[0]))
-
-
-def _month_before(rng: random.Random, lexicon: Lexicon) -> Checkable:
-    index = rng.randrange(12)
-    right = MONTHS[(index - 1) % 12]
-    question = rng.choice(("Which month comes before {m}?", "We have {m}. Name the month that has just ended."))
-    return Checkable(question.format(m=MONTHS[index]), right, others(rng, MONTHS, right))
-
-
-def _season_before(rng: random.Random, lexicon: Lexicon) -> Checkable:
-    index = rng.randrange(4)
-    right = SEASONS[(index - 1) % 4]
-    question = rng.choice(("Which season comes before {s}?", "It is {s} at last. Which one did we have until now?"))
-    return Checkable(question.format(s=SEASONS[index]), right, others(rng, SEASONS, right))
 
 
 def _between(rng: random.Random, lexicon: Lexicon) -> Checkable:
@@ -74,9 +65,13 @@ def _in_order(rng: random.Random, lexicon: Lexicon) -> Checkable:
 
 
 ORDER_KINDS: Mapping[str, Draw] = {
-    "day_before": _day_before,
-    "month_before": _month_before,
-    "season_before": _season_before,
+    "day_before": _before(DAYS, ("Which day comes before {x}?", "If today is {x}, what day was yesterday?")),
+    "month_before": _before(
+        MONTHS, ("Which month comes before {x}?", "We have {x}. Name the month that has just ended.")
+    ),
+    "season_before": _before(
+        SEASONS, ("Which season comes before {x}?", "It is {x} at last. Which one did we have until now?")
+    ),
     "earlier_month": _earlier_month,
     "between": _between,
     "in_order": _in_order,
