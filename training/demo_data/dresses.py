@@ -1,8 +1,8 @@
 """The sentences that a checkable answer is given in: a few by heart at first, later many that are drawn anew.
 
 With a dozen sentences a model learns them, not to look past them: after 3,000 steps it had 0.72 of false answers right
-in sentences it knew and 0.50 in others. So later rankings draw theirs: one of fifty, some words of it replaced, maybe
-with a sentence before or behind. Words are replaced the same way in all answers of a ranking.
+on kinds and in sentences it knew, and 0.50 on others. So later rankings draw theirs: one of fifty, some words of it
+replaced, maybe with a sentence before or behind. Words are replaced the same way in all answers of a ranking.
 """
 
 from __future__ import annotations

@@ -70,7 +70,11 @@ class _Shape:
 
 
 class Generator:
-    """Draws the rankings of one split; `ranking(i)` depends on (seed, split, i) alone."""
+    """Draws the rankings of one split; `ranking(i)` depends on (seed, split, i) alone.
+
+    Attributes:
+        dresser: What gives checkable answers their sentences.
+    """
 
     def __init__(self, seed: int, split: Split) -> None:
         self._seed = seed
@@ -80,7 +84,7 @@ class Generator:
         self._kinds = kinds_of(split)
         self._writer = AnswerWriter(self._lexicon, self._phrases)
         self._maybe_reworder = self._reworder() if split is Split.TRAIN else None
-        self._dresser = Dresser(self._lexicon, self._phrases, self._maybe_reworder)
+        self.dresser = Dresser(self._lexicon, self._phrases, self._maybe_reworder)
 
     def ranking(self, index: int) -> Ranking:
         """Draw one ranking: a conversation and seven answers, best first, with kind and defects."""
@@ -89,11 +93,6 @@ class Generator:
         if self._maybe_reworder is None or drawn.kind in self._kinds:  # other words would make a right answer wrong
             return drawn
         return self._maybe_reworder.reword(rng, drawn)
-
-    @property
-    def dresser(self) -> Dresser:
-        """What gives checkable answers their sentences."""
-        return self._dresser
 
     def _reworder(self) -> Reworder:
         sentences = [text for entry in self._bank for part in (entry.questions, *entry.parts) for text in part]
@@ -165,7 +164,7 @@ class Generator:
 
     def _checkable_task(self, rng: random.Random, has_many_dresses: bool) -> tuple[Task, Task]:
         kind = rng.choice(list(self._kinds))
-        dresses = self._dresser.many(rng) if has_many_dresses else self._dresser.few
+        dresses = self.dresser.many(rng) if has_many_dresses else self.dresser.few
         return self._dressed(rng, kind, dresses), self._dressed(rng, rng.choice(list(self._kinds)), dresses)
 
     def _dressed(self, rng: random.Random, kind: str, dresses: list[str]) -> Task:
