@@ -3,7 +3,10 @@
 import importlib.util
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+import pytest
 
 from service.numeric_mode import let_threads_sleep, set_deterministic_math
 
@@ -15,3 +18,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 _client = importlib.util.find_spec("reward_client")
 if _client is None or _client.origin is None:  # the folder of that name is no package: it is not installed
     sys.path.insert(0, str(Path(__file__).parents[1] / "reward_client" / "src"))
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[Edge]:
+    """The HTTP edge, whose connections have all ended at the end of the test."""
+    edge = Edge()
+    yield edge
+    await edge.finish()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from service.cli.bounded_http import BoundedHttp
 
 FLUSH_BYTES: Final = 64 * 1024
 """More than this is handed on at once, so that the transport's own limits hold back whoever writes too fast."""
@@ -72,8 +72,8 @@ class OneWrite(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
 
-class OneWriteHttp(H11Protocol):
-    """uvicorn's HTTP/1.1 over a transport that gathers."""
+class OneWriteHttp(BoundedHttp):
+    """A connection over a transport that gathers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begins with a connection."""

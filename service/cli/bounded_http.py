@@ -1,0 +1,98 @@
+"""uvicorn's HTTP/1.1 by httptools (llhttp, Node's parser), with the bounds that uvicorn's protocol for it lacks.
+
+On a lone call it takes 0.85 of the time of h11, a parser in Python. But by itself it keeps a head without end as long
+as that grows, adds the fields behind a chunked body to the request's headers, drops the body of a request that offers
+an upgrade (Java's client offers HTTP/2 with every first request), and lets requests in that name no host.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+PENDING_BYTES: Final = 16 * 1024
+"""The most that may pass without a whole head, a piece of a body or an end; one read of the socket may go beyond."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """A connection whose heads, chunk lines and trailers have an end, and which never upgrades."""
+
+    _num_pending = 0
+    _offers_upgrade = False
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what came, and refuses what is no HTTP or stays unfinished for too long."""
+        self._unset_keepalive_if_required()
+        self._num_pending += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self.send_400_response(f"Invalid HTTP request: {_reason(error)}")
+            return
+        if self._num_pending > PENDING_BYTES:
+            self.send_400_response(
+                f"{self._num_pending} bytes of a head, or between pieces of a body; allowed: {PENDING_BYTES}"
+            )
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses and closes; closes only, where a reply has begun that this one would fall into."""
+        self.logger.warning(msg)
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    def on_headers_complete(self) -> None:
+        """Lets a request in that names its host, as RFC 9112, 3.2 asks; what comes behind its body is no header of it.
+
+        Raises:
+            ValueError: If the host is missing or said twice; the parser makes a refusal of it.
+        """
+        self._num_pending = 0
+        self.headers[:] = ((name, value.rstrip(b" \t")) for name, value in self.headers)
+        num_hosts = sum(name == b"host" for name, _ in self.headers)
+        if num_hosts > 1 or (num_hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise ValueError(f"{num_hosts} Host headers; allowed: one")
+        self._offers_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if not self._offers_upgrade:
+            super().on_headers_complete()
+            self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of a body."""
+        self._num_pending = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ends a request."""
+        self._num_pending = 0
+        if not self._offers_upgrade:
+            super().on_message_complete()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Feeds the parser; a request that offers an upgrade is read once more, without the offer."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._offers_upgrade:
+                    raise httptools.HttpParserError("CONNECT is not served") from None
+                data = memoryview(data)[upgrade.args[0] :]
+                head, self.parser = self._head_without_upgrade(), httptools.HttpRequestParser(self)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+
+def _reason(error: Exception) -> str:
+    """What the parser, or the callback it was in, has to say."""
+    said = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+    return str(said or error).encode("ascii", "replace").decode("ascii").replace("\n", " ")
