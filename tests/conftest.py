@@ -5,10 +5,14 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from service.numeric_mode import let_threads_sleep, set_deterministic_math
+
+if TYPE_CHECKING:
+    from tests.edge import Edge
 
 set_deterministic_math(os.environ)
 let_threads_sleep(os.environ)
@@ -21,8 +25,10 @@ if _client is None or _client.origin is None:  # the folder of that name is no p
 
 
 @pytest.fixture
-async def edge() -> AsyncIterator[Edge]:
+async def edge() -> AsyncIterator["Edge"]:
     """The HTTP edge, whose connections have all ended at the end of the test."""
+    from tests.edge import Edge
+
     edge = Edge()
     yield edge
     await edge.finish()

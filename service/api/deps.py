@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.types import Receive, Scope
 
+from service.api.arrival import arrival_of
 from service.api.runtime import Runtime, Startup
 from service.api.scoring_call import Caller
 from service.scoring.protocol import ServedModel
@@ -39,14 +41,19 @@ async def get_model(name: str, request: Request) -> ServedModel:
 
 async def get_caller(request: Request) -> Caller:
     """Who asks: tag, connection, and the observer that will hear of the pairs."""
-    runtime = await _startup_of(request).runtime_soon()
+    return caller_of(request.scope, request.receive, await _startup_of(request).runtime_soon())
+
+
+def caller_of(scope: Scope, receive: Receive, runtime: Runtime) -> Caller:
+    """As `get_caller`, for whoever is not called by FastAPI."""
+    state = scope["state"]
     return Caller(
-        run_id=request.state.run_id,
-        receive=request.receive,
+        run_id=state["run_id"],
+        arrival=arrival_of(scope, receive),
         observer=runtime.observer,
         default_timeout_s=runtime.settings.default_timeout_s,
         logs_text=runtime.settings.log_text,
-        client=request.state.caller,
+        client=state["caller"],
     )
 
 

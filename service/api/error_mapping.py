@@ -23,6 +23,9 @@ from service.api.json_io import JsonReply
 from service.errors import Overloaded, RewardServiceError
 from service.observability.events import RequestRefused
 
+KNOWN_ERRORS: Final = (RewardServiceError, RequestValidationError, HTTPException)
+"""What a handler may raise to be answered by name; anything else is a fault of ours."""
+
 RETRY_AFTER_S: Final = 2
 """Whole seconds to wait after a 503 that does not know better: a start-up, a lost frame."""
 

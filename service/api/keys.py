@@ -11,10 +11,10 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_mapping import error_response
+from service.api.headers import header_of
 from service.errors import Unauthorized
 from service.settings import HASHED_KEY_PREFIX
 
@@ -43,8 +43,7 @@ class ApiKey:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = [_digest(key) for key in (_bearer(scope), scope["state"]["query_key"].encode()) if key]
-        known = self._known(given)
+        known = self._known(scope) if self._digests else None
         if self._digests and known is None and not _is_open(scope):
             message = "the API key is missing or wrong; allowed: Authorization: Bearer KEY, or ?key=KEY"
             await error_response(Unauthorized(message), scope)(scope, receive, send)
@@ -52,8 +51,9 @@ class ApiKey:
         scope["state"]["caller"] = _address(scope) if known is None else f"key {known}"
         await self._app(scope, receive, send)
 
-    def _known(self, given: Sequence[bytes]) -> int | None:
+    def _known(self, scope: Scope) -> int | None:
         """The place of the key that was shown among those there are; None if there is none."""
+        given = [_digest(key) for key in (_bearer(scope), scope["state"]["query_key"].encode()) if key]
         compared = [(place, mine, theirs) for place, mine in enumerate(self._digests) for theirs in given]
         places = [place for place, mine, theirs in compared if hmac.compare_digest(mine, theirs)]
         return places[0] if places else None
@@ -71,7 +71,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _bearer(scope: Scope) -> bytes:
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    scheme, _, key = header_of(scope, b"authorization").partition(" ")
     return key.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 

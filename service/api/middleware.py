@@ -16,18 +16,18 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.arrival import arrival_of
 from service.api.error_mapping import error_response, route_of
+from service.api.headers import header_of
 from service.errors import BodyTooLarge, SlowBody
 from service.observability.events import RequestFinished
 from service.observability.observers import Observer
 
 _logger = logging.getLogger(__name__)
 
-REQUEST_ID_HEADER: Final = "X-Request-Id"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _RUN_ID_CHARS: Final = 128
 
@@ -123,11 +123,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("content-length", "")
+        told = header_of(scope, b"content-length")
         if told.isdecimal() and int(told) > self._max_body_bytes:
             error = self._too_large(f"{told} bytes")
             await error_response(error, scope)(scope, receive, send)
             return
+        arrival = arrival_of(scope, receive)
         num_bytes = 0
         is_whole = False
         ends_at_s = asyncio.get_running_loop().time() + self._timeout_s
@@ -136,13 +137,7 @@ class BodyLimit:
             nonlocal num_bytes, is_whole
             if is_whole:  # what comes now is only that the caller leaves
                 return await receive()
-            try:
-                async with asyncio.timeout_at(ends_at_s) as bound:
-                    message = await receive()
-            except TimeoutError:
-                if not bound.expired():
-                    raise
-                raise SlowBody(f"{num_bytes} bytes of the body came in {self._timeout_s:g} s; allowed: all") from None
+            message = await (receive() if arrival.is_whole else self._in_time(receive, ends_at_s, num_bytes))
             is_whole = not message.get("more_body", False)
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_body_bytes:
@@ -151,22 +146,31 @@ class BodyLimit:
 
         await self._app(scope, counting_receive, send)
 
+    async def _in_time(self, receive: Receive, ends_at_s: float, num_bytes: int) -> Message:
+        try:
+            async with asyncio.timeout_at(ends_at_s) as bound:
+                return await receive()
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise SlowBody(f"{num_bytes} bytes of the body came in {self._timeout_s:g} s; allowed: all") from None
+
     def _too_large(self, given: str) -> BodyTooLarge:
         return BodyTooLarge(f"the body has {given}; allowed: {self._max_body_bytes} bytes (max_body_bytes)")
 
 
 def _identify(scope: Scope) -> None:
-    headers = Headers(scope=scope)
     words = scope["query_string"].decode("latin-1")
     query = parse_qsl(words, keep_blank_values=True) if words else []
-    own_id = headers.get(REQUEST_ID_HEADER, "")
-    run_id = headers.get("X-Run-Id") or dict(query).get("run", "")
+    said = dict(query)
+    own_id = header_of(scope, b"x-request-id")
+    run_id = header_of(scope, b"x-run-id") or said.get("run", "")
     scope["state"] = {
         **scope.get("state", {}),
         "request_id": own_id if _SANE_ID.fullmatch(own_id) else str(uuid.uuid4()),
         "run_id": "".join(filter(str.isprintable, run_id))[:_RUN_ID_CHARS],
-        "query_key": dict(query).get("key", ""),
+        "query_key": said.get("key", ""),
     }
-    if any(name == "key" for name, _ in query):
+    if "key" in said:
         # The server's access log reads this same dictionary after us.
         scope["query_string"] = urlencode([pair for pair in query if pair[0] != "key"]).encode("ascii")

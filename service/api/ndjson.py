@@ -8,6 +8,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.arrival import arrival_of
+from service.api.headers import header_of
 from service.api.json_io import render_json
 from service.api.scoring_call import unless_disconnected
 
@@ -40,7 +42,7 @@ class NdjsonReply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the reply; a source that raises breaks the connection, which a client cannot mistake for the end."""
         try:
-            await unless_disconnected(receive, self._send_lines(send))
+            await unless_disconnected(arrival_of(scope, receive), self._send_lines(send))
         except ClientDisconnect:
             return  # nobody is left to tell
         finally:
@@ -56,4 +58,4 @@ class NdjsonReply(Response):
 
 def wants_ndjson(request: Request) -> bool:
     """Says whether the caller asked for lines."""
-    return NDJSON_TYPE in request.headers.get("accept", "").lower()
+    return NDJSON_TYPE in header_of(request.scope, b"accept").lower()

@@ -7,7 +7,6 @@ error; reports each to the observer; and cancels the rest when it is closed earl
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
@@ -15,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
+from service.api.arrival import Arrival
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite
 from service.observability.events import SCORED, PairFinished
 from service.observability.observers import Observer
@@ -31,14 +30,14 @@ class Caller:
     """Who asks, as far as scoring cares.
 
     Attributes:
-        receive: The connection, to notice when the caller leaves; the body has been read from it.
+        arrival: To notice when the caller leaves; the body has been read.
         default_timeout_s: The server's own bound for a request without a deadline.
         logs_text: Whether the operator wants rendered texts in the log.
         client: Who asks, for fair shares of a full queue.
     """
 
     run_id: str
-    receive: Receive
+    arrival: Arrival
     observer: Observer
     default_timeout_s: float
     logs_text: bool = False
@@ -80,15 +79,44 @@ class ScoringCall:
         """Waits for the next outcome, no longer than the deadline."""
         if not self._pending:
             raise StopAsyncIteration
-        outcome = _sound(await self._next())
-        del self._pending[outcome.index]
-        self._report(outcome)
-        return outcome
+        if self._is_late or self._maybe_stream is None:
+            return self._taken(self._overdue())
+        try:
+            async with asyncio.timeout_at(self._ends_at_s) as bound:
+                return self._taken(await self._next())
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            await self._give_up()
+            return self._taken(self._overdue())
+
+    async def all(self, pairs: Sequence[PairInput]) -> list[PairOutcome]:
+        """Submits the pairs of a call that was not begun and waits for every outcome; one timer for all of it.
+
+        Raises:
+            Overloaded, ModelNotReady: As the model's `submit` does; nothing was kept.
+        """
+        outcomes = []
+        try:
+            async with asyncio.timeout_at(self._ends_at_s) as bound:
+                if pairs:
+                    self._maybe_stream = await self._model.submit(pairs, self._options)
+                while self._pending:
+                    outcomes.append(self._taken(await self._next()))
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            await self._give_up()
+        while self._pending:
+            outcomes.append(self._taken(self._overdue()))
+        return outcomes
 
     async def aclose(self) -> None:
-        """Cancels what has not been computed; each pair that got no outcome is reported as cancelled."""
+        """Cancels what has not been computed; each pair that was submitted and got no outcome is reported so."""
         if self._maybe_stream is not None:
             await self._maybe_stream.aclose()
+        elif not self._is_late:
+            return
         for index in list(self._pending):
             del self._pending[index]
             self._report(PairOutcome(index, error=Cancelled("the caller left before the pair was scored")))
@@ -103,19 +131,25 @@ class ScoringCall:
             self._is_late = True
 
     async def _next(self) -> PairOutcome:
-        if self._is_late or self._maybe_stream is None:
-            return self._overdue()
+        """The model's next outcome, however long it takes."""
+        if self._maybe_stream is None:
+            raise RuntimeError("nothing was submitted")
         try:
-            async with asyncio.timeout_at(self._ends_at_s) as bound:
-                return await anext(self._maybe_stream)
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            self._is_late = True
-            await self._maybe_stream.aclose()
-            return self._overdue()
+            return await anext(self._maybe_stream)
         except StopAsyncIteration:
             return self._unanswered()
+
+    async def _give_up(self) -> None:
+        self._is_late = True
+        if self._maybe_stream is not None:
+            await self._maybe_stream.aclose()
+
+    def _taken(self, outcome: PairOutcome) -> PairOutcome:
+        """An outcome on its way out: finite or an error, counted, reported."""
+        outcome = _sound(outcome)
+        del self._pending[outcome.index]
+        self._report(outcome)
+        return outcome
 
     def _overdue(self) -> PairOutcome:
         message = f"the deadline of {self._timeout_s:g} s passed before the pair was scored"
@@ -157,16 +191,16 @@ async def score_all(
         DeadlineExceeded: If a deadline passed and no pair finished.
         ClientDisconnect: If the caller left; the rest was cancelled.
     """
-    return await unless_disconnected(caller.receive, _collect(model, pairs, options, caller))
+    return await unless_disconnected(caller.arrival, _collect(model, pairs, options, caller))
 
 
-async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
+async def unless_disconnected(arrival: Arrival, work: Coroutine[Any, Any, _T]) -> _T:
     """Awaits `work`, and cancels it as soon as the caller is gone.
 
     Raises:
         ClientDisconnect: If the caller left first; there is nobody to answer, so this is no error of ours.
     """
-    watch = _Watch(receive)
+    watch = _Watch(arrival)
     try:
         return await work
     except asyncio.CancelledError:
@@ -195,8 +229,8 @@ async def within(timeout_s: float, work: Coroutine[Any, Any, _T]) -> _T:
 async def _collect(
     model: ServedModel, pairs: Sequence[PairInput], options: ScoreOptions, caller: Caller
 ) -> list[PairOutcome]:
-    async with aclosing(await ScoringCall.begin(model, pairs, options, caller)) as call:
-        outcomes = [outcome async for outcome in call]
+    async with aclosing(ScoringCall(model, len(pairs), options, caller)) as call:
+        outcomes = await call.all(pairs)
     outcomes.sort(key=lambda outcome: outcome.index)
     overdue = [outcome.error for outcome in outcomes if isinstance(outcome.error, DeadlineExceeded)]
     if overdue and len(overdue) == len(outcomes):
@@ -211,27 +245,24 @@ class _Watch:
     of which the engine's threads may take the interpreter's lock.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, arrival: Arrival) -> None:
         worker = asyncio.current_task()
         if worker is None:
             raise RuntimeError("there is no task to cancel")
         self._worker = worker
         self._num_cancels = worker.cancelling()
         self._has_cancelled = self._is_over = False
-        self._watcher = asyncio.create_task(self._wait_for_disconnect(receive))
+        self._forget = arrival.on_leaving(self._leave)
 
     def end(self) -> bool:
         """Watches no longer; takes back its own cancelling and says whether there was that one and no other."""
         if self._is_over:
             return False
         self._is_over = True
-        self._watcher.cancel()
+        self._forget()
         return self._has_cancelled and self._worker.uncancel() <= self._num_cancels
 
-    async def _wait_for_disconnect(self, receive: Receive) -> None:
-        with contextlib.suppress(Exception):  # a connection that cannot be read from is lost as well
-            while (await receive())["type"] != "http.disconnect":
-                pass
+    def _leave(self) -> None:
         if not self._is_over:
             self._has_cancelled = True
             self._worker.cancel()

@@ -7,20 +7,36 @@ an upgrade (Java's client offers HTTP/2 with every first request), and lets requ
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
+from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.api.arrival import EXTENSION, Arrival
 
 PENDING_BYTES: Final = 16 * 1024
 """The most that may pass without a whole head, a piece of a body or an end; one read of the socket may go beyond."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """A connection whose heads, chunk lines and trailers have an end, and which never upgrades."""
+    """A connection whose heads, chunk lines and trailers have an end, and which never upgrades.
+
+    It tells each request what it knows of its arrival (`service.api.arrival`).
+    """
 
     _num_pending = 0
     _offers_upgrade = False
+
+    def __init__(self, **of_uvicorn: Any) -> None:
+        super().__init__(**of_uvicorn)
+        self._arrivals: deque[Arrival] = deque()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the requests that have not been answered."""
+        super().connection_lost(exc)
+        while self._arrivals:
+            self._arrivals.popleft().leave()
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, and refuses what is no HTTP or stays unfinished for too long."""
@@ -57,6 +73,8 @@ class BoundedHttp(HttpToolsProtocol):
             raise ValueError(f"{num_hosts} Host headers; allowed: one")
         self._offers_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._offers_upgrade:
+            self._arrivals.append(arrival := Arrival())
+            self.scope["extensions"] = {EXTENSION: arrival}  # type: ignore[dict-item]  # ours is no dictionary
             super().on_headers_complete()
             self.headers = []
 
@@ -70,6 +88,14 @@ class BoundedHttp(HttpToolsProtocol):
         self._num_pending = 0
         if not self._offers_upgrade:
             super().on_message_complete()
+            if self._arrivals:  # none if the reply came before the end of the body
+                self._arrivals[-1].is_whole = True
+
+    def on_response_complete(self) -> None:
+        """Ends the earliest request that has not been answered."""
+        if self._arrivals:  # none on a connection that is lost
+            self._arrivals.popleft()
+        super().on_response_complete()
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Feeds the parser; a request that offers an upgrade is read once more, without the offer."""

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from service.api.scoring_call import Caller, ScoringCall, unless_disconnected, within
-from service.errors import DeadlineExceeded, EngineFailure
+from service.api.arrival import Arrival, AwaitedArrival
+from service.api.scoring_call import Caller, ScoringCall, score_all, unless_disconnected, within
+from service.errors import DeadlineExceeded, EngineFailure, Overloaded
 from service.observability.events import PairFinished
 from service.observability.observers import RecordingObserver
 from service.types import Conversation, EncodedPair, Message, PairOutcome, Reward, ScoreOptions, Timings
@@ -25,7 +26,7 @@ async def never() -> Any:
 
 
 def caller_of(observer: RecordingObserver) -> Caller:
-    return Caller("run", never, observer, default_timeout_s=100)
+    return Caller("run", Arrival(), observer, default_timeout_s=100)
 
 
 class ScriptedModel(FakeServedModel):
@@ -139,7 +140,7 @@ async def test_work_is_cancelled_when_the_caller_leaves() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientDisconnect):
-        await unless_disconnected(leave, work())
+        await unless_disconnected(AwaitedArrival(leave), work())
     assert was_cancelled.is_set()
 
 
@@ -152,7 +153,7 @@ async def test_a_time_out_of_the_work_itself_is_not_mistaken_for_ours() -> None:
 
 
 async def test_who_cancels_the_work_is_not_taken_for_a_caller_who_leaves() -> None:
-    waiting = asyncio.create_task(unless_disconnected(never, never()))
+    waiting = asyncio.create_task(unless_disconnected(Arrival(), never()))
     await asyncio.sleep(0)
     waiting.cancel()
 
@@ -173,8 +174,62 @@ async def test_a_caller_who_leaves_as_the_work_ends_cancels_nothing_after_it() -
             await never()
         return "done"
 
-    assert await unless_disconnected(leave, work()) == "done"
+    assert await unless_disconnected(AwaitedArrival(leave), work()) == "done"
     current = asyncio.current_task()
     assert current is not None
     assert current.cancelling() == 0
     await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("order", ["before", "meanwhile"])
+async def test_work_is_cancelled_when_the_connection_says_that_it_is_lost(order: str) -> None:
+    arrival = Arrival()
+    if order == "before":
+        arrival.leave()
+    else:
+        asyncio.get_running_loop().call_soon(arrival.leave)
+
+    with pytest.raises(ClientDisconnect):
+        await unless_disconnected(arrival, never())
+
+
+async def test_a_connection_that_is_lost_after_the_work_cancels_nothing() -> None:
+    arrival = Arrival()
+
+    assert await unless_disconnected(arrival, within(100, asyncio.sleep(0, "done"))) == "done"
+    arrival.leave()
+    await asyncio.sleep(0)
+
+
+async def test_all_of_a_request_is_bounded_by_one_deadline(observer: RecordingObserver) -> None:
+    model = FakeServedModel(holds={1: asyncio.Event()})
+    call = ScoringCall(model, 3, ScoreOptions(deadline_s=0.005), caller_of(observer))
+    outcomes = await call.all([PAIR] * 3)
+    await call.aclose()
+
+    errors = {outcome.index: type(outcome.error) for outcome in outcomes if outcome.error}
+    assert sorted(outcome.index for outcome in outcomes) == [0, 1, 2]
+    assert errors[1] is DeadlineExceeded
+    assert len(observer.of_type(PairFinished)) == 3
+    assert model.num_closed == 1
+
+
+async def test_the_deadline_of_all_bounds_admission_too(observer: RecordingObserver) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await score_all(SlowToAdmit(), [PAIR] * 2, ScoreOptions(deadline_s=0.005), caller_of(observer))
+
+    assert [event.outcome for event in observer.of_type(PairFinished)] == ["deadline"] * 2
+
+
+class Refusing(FakeServedModel):
+    """Has no room."""
+
+    async def submit(self, *args: object) -> FakeStream:
+        raise Overloaded("no room", retry_after_s=1)
+
+
+async def test_a_request_that_was_refused_reports_no_pair(observer: RecordingObserver) -> None:
+    with pytest.raises(Overloaded):
+        await score_all(Refusing(), [PAIR], ScoreOptions(), caller_of(observer))
+
+    assert observer.of_type(PairFinished) == []

@@ -95,7 +95,7 @@ async def tokenize(body: TokenizeBodyDep, runtime: RuntimeDep, caller: CallerDep
     model = chosen_model(body, len(body.pairs), runtime)
     timeout_s = body.to_options().deadline_s or caller.default_timeout_s
     preview = within(timeout_s, model.preview(body.to_pairs(), body.truncation))
-    encoded = await unless_disconnected(caller.receive, preview)
+    encoded = await unless_disconnected(caller.arrival, preview)
     return JsonReply(tokenize_reply(encoded, body.pairs, model.card))
 
 
@@ -103,7 +103,7 @@ async def tokenize(body: TokenizeBodyDep, runtime: RuntimeDep, caller: CallerDep
 async def verify(runtime: RuntimeDep, caller: CallerDep, body: VerifyBodyDep = VerifyBody()) -> Response:  # noqa: B008
     """Scores the model's golden pairs through the real path and reports the differences; `ok` sums it up."""
     model = runtime.find(body.model)
-    checks = await unless_disconnected(caller.receive, within(caller.default_timeout_s, model.verify()))
+    checks = await unless_disconnected(caller.arrival, within(caller.default_timeout_s, model.verify()))
     return JsonReply(verify_reply(checks, model.card))
 
 

@@ -16,10 +16,10 @@ from service.api.dialects import native, vllm
 from service.api.dialects import native_examples as examples
 from service.api.dialects.compat import Desk, parse_body
 from service.api.dialects.native_bodies import ScoreBody
-from service.api.direct_route import DirectRoute
 from service.api.error_mapping import native_shape
+from service.api.short_way import ShortRoute
 
-router: Final = APIRouter(route_class=DirectRoute, tags=["native"], responses=examples.ERROR_REPLIES)
+router: Final = APIRouter(route_class=ShortRoute, tags=["native"], responses=examples.ERROR_REPLIES)
 
 AnyObject = Annotated[dict[str, Any], Body(openapi_examples=examples.SCORE_BODIES)]
 
