@@ -43,4 +43,4 @@ async def build_runtime(
             if model.card.model_id in models:
                 raise SettingsError(f"two models are called {model.card.model_id!r}; serve each once", param="models")
             models[model.card.model_id] = model
-        yield Runtime(models, settings, observer, policy_template)
+        yield Runtime(models, settings, policy_template)

@@ -195,7 +195,7 @@ def building(*models: FakeServedModel, gate: asyncio.Event | None = None, log: l
             if gate is not None:
                 await gate.wait()
             notes.append("built")
-            yield Runtime({model.card.model_id: model for model in models}, settings, observer)
+            yield Runtime({model.card.model_id: model for model in models}, settings)
         finally:
             notes.append("closed")
 

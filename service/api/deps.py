@@ -50,7 +50,7 @@ def caller_of(scope: Scope, receive: Receive, runtime: Runtime) -> Caller:
     return Caller(
         run_id=state["run_id"],
         arrival=arrival_of(scope, receive),
-        observer=runtime.observer,
+        observer=state["observer"],
         default_timeout_s=runtime.settings.default_timeout_s,
         logs_text=runtime.settings.log_text,
         client=state["caller"],

@@ -24,7 +24,7 @@ from service.api.error_mapping import error_response, route_of
 from service.api.headers import header_of
 from service.errors import BodyTooLarge, SlowBody
 from service.observability.events import RequestFinished
-from service.observability.observers import Observer
+from service.observability.observers import HeldBack, Observer
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ CLIENT_LEFT: Final = 499
 class RequestIdentity:
     """Gives each request an id (the caller's, if it is sane), strips `?key=`, and reports the finished request.
 
-    Afterwards `scope["state"]` holds `request_id`, `run_id` and `query_key`.
+    Afterwards `scope["state"]` holds `request_id`, `run_id`, `query_key`, and the `observer` of the request's events:
+    it tells them once the next piece of the reply has been sent.
     """
 
     def __init__(self, app: ASGIApp, observer: Observer, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -53,6 +54,7 @@ class RequestIdentity:
             return
         _identify(scope)
         request_id: str = scope["state"]["request_id"]
+        held_back = scope["state"]["observer"] = HeldBack(self._observer)
         started_s = self._clock()
         status = CLIENT_LEFT
 
@@ -61,11 +63,15 @@ class RequestIdentity:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
-            await send(message)
+                await send(message)
+            else:
+                await send(message)
+                held_back.let_go()
 
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            held_back.let_go()
             self._observer.notify(
                 RequestFinished(
                     request_id=request_id,

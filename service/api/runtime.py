@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The served models (at least one; the first is the default), the effective settings, and who watches.
+    """The served models (at least one; the first is the default) and the effective settings.
 
     Attributes:
         policy_template: What the setting of that name stands for; None leaves it to the setting.
@@ -36,7 +36,6 @@ class Runtime:
 
     models: Mapping[ModelId, ServedModel]
     settings: Settings
-    observer: Observer
     policy_template: Wanted = None
 
     @property

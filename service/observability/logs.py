@@ -74,7 +74,8 @@ class LogObserver:
 
 def configure_logging(level: str, stream: TextIO) -> None:
     """Sends all the process logs to `stream`, one JSON line a record; called once, by the entry point."""
-    logging._srcfile = None  # as logging's HOWTO says: nobody asks where a line was written
+    logging._srcfile = None  # as logging's HOWTO says: nobody asks where a line was written, nor from which thread
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

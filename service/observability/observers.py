@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from service.observability.events import Event
 
 _logger = logging.getLogger(__name__)
+MOST_HELD_BACK: Final = 256
+
 _EventT = TypeVar("_EventT", bound=Event)
 
 
@@ -36,6 +38,26 @@ class FanOut:
                 observer.notify(event)
             except Exception:
                 _logger.exception("%s failed on %s", type(observer).__name__, type(event).__name__)
+
+
+class HeldBack:
+    """Keeps events until they are let go, so that whoever waits for a reply need not wait for its counting too."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._events: list[Event] = []
+
+    def notify(self, event: Event) -> None:
+        """Keeps an event; many are told at once."""
+        self._events.append(event)
+        if len(self._events) >= MOST_HELD_BACK:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Tells what was kept, in order."""
+        events, self._events = self._events, []
+        for event in events:
+            self._observer.notify(event)
 
 
 class RecordingObserver:

@@ -8,15 +8,17 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
 
+from service.api import short_way
 from service.api.app import create_app
 from service.api.error_mapping import native_shape
-from service.observability.events import RequestFinished, RequestRefused
+from service.observability.events import PairFinished, RequestFinished, RequestRefused
 from service.observability.logs import JsonFormatter, LogObserver
 from service.observability.observers import RecordingObserver
 from tests.api.asgi import Connection, settings
@@ -323,3 +325,48 @@ async def test_replies_are_json_all_the_way(serve: Serve) -> None:
         assert reply.headers["Content-Type"] == "application/json"
         assert json.loads(reply.text)["error"]["retryable"] is False
     assert replies[1].headers["Allow"] == "POST"
+
+
+async def test_pairs_are_counted_once_their_piece_of_the_reply_is_sent(observer: RecordingObserver) -> None:
+    app = create_app(settings(), building(FakeServedModel()), observers=[observer])
+    seen: list[tuple[str, int]] = []
+    async with serving(app):
+        for headers in ({}, {"Accept": "application/x-ndjson"}):
+            observer.events.clear()
+            connection = Connection(app, "/v1/score", [json.dumps({"pairs": [PAIR] * 3}).encode()], headers)
+            send = connection._send
+
+            async def noting(message: Any, send: Any = send) -> None:
+                seen.append((message["type"], len(observer.of_type(PairFinished))))
+                await send(message)
+
+            connection._send = noting  # type: ignore[method-assign]
+            await connection.run()
+            assert len(observer.of_type(PairFinished)) == 3
+            assert len(observer.of_type(RequestFinished)) == 1
+
+    start, body = "http.response.start", "http.response.body"
+    assert seen == [(start, 0), (body, 0), (start, 0), (body, 0), (body, 1), (body, 2), (body, 3), (body, 3)]
+
+
+async def test_a_short_way_and_fastapi_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [
+        b'{"pairs": [{"prompt": "p", "response": "r"}]}',
+        b"[]",
+        b"",
+        b"{",
+        b'{"pairs": 1}',
+        b'{"model": "x", "pairs": []}',
+    ]
+    replies = []
+    for is_short in (True, False):
+        if not is_short:
+            monkeypatch.setattr(short_way, "ShortRoute", type("NoRoute", (), {}))
+        app = create_app(settings(), building(FakeServedModel()))
+        async with serving(app) as client:
+            headers = {"X-Request-Id": "same"}
+            got = [await client.post("/v1/score", content=body, headers=headers) for body in bodies]
+        replies.append([(reply.status_code, reply.content, sorted(reply.headers.items())) for reply in got])
+
+    assert [status for status, *_ in replies[0]] == [200, 422, 400, 400, 422, 404]
+    assert replies[0] == replies[1]

@@ -143,7 +143,7 @@ def failing(error: Exception) -> BuildRuntime:
     async def build(settings: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
         progress("loading weights")
         raise error
-        yield Runtime({}, settings, observer)
+        yield Runtime({}, settings)
 
     return build
 
@@ -170,7 +170,7 @@ async def test_a_failure_while_closing_is_logged_and_is_no_start_up_failure(capl
     @asynccontextmanager
     async def build(settings: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
         model = FakeServedModel()
-        yield Runtime({model.card.model_id: model}, settings, observer)
+        yield Runtime({model.card.model_id: model}, settings)
         raise RuntimeError("engine would not stop")
 
     async with serving(create_app(settings(), build, on_startup_failure=failures.append)) as client:
@@ -184,7 +184,7 @@ async def test_handlers_see_the_settings_that_start_up_resolved() -> None:
     @asynccontextmanager
     async def build(given: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
         model = FakeServedModel()
-        yield Runtime({model.card.model_id: model}, given.model_copy(update={"device": "cpu"}), observer)
+        yield Runtime({model.card.model_id: model}, given.model_copy(update={"device": "cpu"}))
 
     async with serving(create_app(settings(), build)) as client:
         assert (await client.get("/v1/info")).json()["settings"]["device"] == "cpu"

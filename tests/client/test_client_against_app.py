@@ -83,7 +83,7 @@ async def served(model: LengthModel, api_key: str = KEY, max_pairs: int = 4) -> 
 
     @asynccontextmanager
     async def build(known: Settings, observer: Observer, progress: Progress) -> AsyncIterator[Runtime]:
-        yield Runtime({model.card.model_id: model}, known, observer)
+        yield Runtime({model.card.model_id: model}, known)
 
     app = create_app(settings, build)
     transport = httpx.ASGITransport(app=app)
