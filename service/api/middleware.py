@@ -21,13 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.arrival import arrival_of
 from service.api.error_mapping import error_response, route_of
-from service.api.headers import header_of
+from service.api.headers import header_of, wire_name
 from service.errors import BodyTooLarge, SlowBody
 from service.observability.events import RequestFinished
 from service.observability.observers import HeldBack, Observer
 
 _logger = logging.getLogger(__name__)
 
+_REQUEST_ID: Final = wire_name("X-Request-Id")
+_RUN_ID: Final = wire_name("X-Run-Id")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _RUN_ID_CHARS: Final = 128
 
@@ -62,7 +64,7 @@ class RequestIdentity:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode("ascii"))]
                 await send(message)
             else:
                 await send(message)
@@ -169,8 +171,8 @@ def _identify(scope: Scope) -> None:
     words = scope["query_string"].decode("latin-1")
     query = parse_qsl(words, keep_blank_values=True) if words else []
     said = dict(query)
-    own_id = header_of(scope, b"x-request-id")
-    run_id = header_of(scope, b"x-run-id") or said.get("run", "")
+    own_id = header_of(scope, _REQUEST_ID)
+    run_id = header_of(scope, _RUN_ID) or said.get("run", "")
     scope["state"] = {
         **scope.get("state", {}),
         "request_id": own_id if _SANE_ID.fullmatch(own_id) else str(uuid.uuid4()),
