@@ -15,7 +15,6 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from service.api import short_way
 from service.api.app import create_app
 from service.api.error_mapping import native_shape
 from service.observability.events import PairFinished, RequestFinished, RequestRefused
@@ -347,26 +346,3 @@ async def test_pairs_are_counted_once_their_piece_of_the_reply_is_sent(observer:
 
     start, body = "http.response.start", "http.response.body"
     assert seen == [(start, 0), (body, 0), (start, 0), (body, 0), (body, 1), (body, 2), (body, 3), (body, 3)]
-
-
-async def test_a_short_way_and_fastapi_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    bodies = [
-        b'{"pairs": [{"prompt": "p", "response": "r"}]}',
-        b"[]",
-        b"",
-        b"{",
-        b'{"pairs": 1}',
-        b'{"model": "x", "pairs": []}',
-    ]
-    replies = []
-    for is_short in (True, False):
-        if not is_short:
-            monkeypatch.setattr(short_way, "ShortRoute", type("NoRoute", (), {}))
-        app = create_app(settings(), building(FakeServedModel()))
-        async with serving(app) as client:
-            headers = {"X-Request-Id": "same"}
-            got = [await client.post("/v1/score", content=body, headers=headers) for body in bodies]
-        replies.append([(reply.status_code, reply.content, sorted(reply.headers.items())) for reply in got])
-
-    assert [status for status, *_ in replies[0]] == [200, 422, 400, 400, 422, 404]
-    assert replies[0] == replies[1]

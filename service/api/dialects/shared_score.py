@@ -17,9 +17,9 @@ from service.api.dialects import native_examples as examples
 from service.api.dialects.compat import Desk, parse_body
 from service.api.dialects.native_bodies import ScoreBody
 from service.api.error_mapping import native_shape
-from service.api.short_way import ShortRoute
+from service.api.json_io import JsonRoute
 
-router: Final = APIRouter(route_class=ShortRoute, tags=["native"], responses=examples.ERROR_REPLIES)
+router: Final = APIRouter(route_class=JsonRoute, tags=["native"], responses=examples.ERROR_REPLIES)
 
 AnyObject = Annotated[dict[str, Any], Body(openapi_examples=examples.SCORE_BODIES)]
 
