@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-from collections.abc import Iterable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
+
+
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class Refused(Exception):
@@ -52,17 +56,13 @@ class Connection:
             self._writer.close()
 
     async def _ask(self, method: str, path: str, body: bytes) -> bytes:
-        head = f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
-        self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self._writer.write(_request(self._host, method, path, body))
+        first, headers = _head_of(await self._reader.readuntil(END_OF_HEAD))
         if headers.get("transfer-encoding", "").lower() == "chunked":
             reply = await self._chunks()
         else:
             reply = await self._reader.readexactly(int(headers["content-length"]))
-        if first.split(" ")[1] != "200":
-            raise Refused(f"{method} {path}: {first}: {reply[:500]!r}")
-        return reply
+        return _accepted(reply, first, f"{method} {path}")
 
     async def _chunks(self) -> bytes:
         parts = []
@@ -70,6 +70,59 @@ class Connection:
             parts.append((await self._reader.readexactly(size + 2))[:-2])
         await self._reader.readexactly(2)
         return b"".join(parts)
+
+
+class Lone:
+    """One kept connection that blocks: for a call whose own time is measured, because an event loop that wakes for a
+    reply takes 0.4 ms of its own where nothing has run for a while (a plain socket 0.3 ms there and back, 0.7 with
+    the class above)."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host = parts.netloc
+        self._socket = socket.create_connection((parts.hostname, parts.port or 80))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """The body of the reply, which must say how long it is.
+
+        Raises:
+            Refused: If the status is another than 200.
+        """
+        self._socket.sendall(_request(self._host, method, path, body))
+        head, _, reply = self._received(b"", lambda got: END_OF_HEAD in got).partition(END_OF_HEAD)
+        first, headers = _head_of(head)
+        reply = self._received(reply, lambda got: len(got) >= int(headers["content-length"]))
+        return _accepted(reply, first, f"{method} {path}")
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+    def _received(self, got: bytes, is_enough: Callable[[bytes], bool]) -> bytes:
+        while not is_enough(got):
+            more = self._socket.recv(2**16)
+            if not more:
+                raise Refused("the connection was closed before the reply was whole")
+            got += more
+        return got
+
+
+def _request(host: str, method: str, path: str, body: bytes) -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _head_of(raw: bytes) -> tuple[str, dict[str, str]]:
+    """The status line, and the headers by their names in lower case."""
+    first, *lines = raw.decode("latin-1").split("\r\n")
+    return first, {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _accepted(reply: bytes, first: str, asked: str) -> bytes:
+    if first.split(" ")[1] != "200":
+        raise Refused(f"{asked}: {first}: {reply[:500]!r}")
+    return reply
 
 
 async def post_all(url: str, path: str, bodies: Sequence[bytes], num_connections: int) -> list[bytes]:

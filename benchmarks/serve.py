@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.light_http import Connection, close, connect, own_cpu_s, post_all
+from benchmarks.light_http import Lone, close, connect, own_cpu_s, post_all
 from benchmarks.peers.servers import cpu_s_of
 from benchmarks.serve_bodies import Pair, bodies, pairs_of, short_pair, source_of
 from benchmarks.workloads import WORKLOADS
@@ -63,22 +63,22 @@ def _read(replies: Sequence[bytes]) -> tuple[list[dict[str, Any]], dict[str, int
     return results, {name: sum(usage[name] for usage in usages) for name in ("tokens", "computed_tokens")}
 
 
-async def idle_latency(args: argparse.Namespace, seeds: count[int]) -> dict[str, float]:
+def idle_latency(args: argparse.Namespace, seeds: count[int]) -> dict[str, float]:
     """Medians for a lone short pair on a kept connection: the call, the frame that scored it, and the difference.
 
     `compute_ms` is the server's own: from handing the frame to the engine's thread until its rewards are back.
     `livez_ms` is a call that does nothing: what client, kernel and HTTP cost by themselves, a part of the difference.
     """
     calls, computes, probes = [], [], []
-    connection = await Connection.open(args.url)
+    connection = Lone(args.url)
     for _ in range(IDLE_CALLS):
         (body,) = bodies([short_pair(next(seeds))], 1)
         started = time.perf_counter()
-        reply = await connection.post("/v1/score", body)
+        reply = connection.ask("POST", "/v1/score", body)
         calls.append((time.perf_counter() - started) * 1e3)
         computes.append(json.loads(reply)["timings_ms"]["compute"])
         started = time.perf_counter()
-        await connection.get("/livez")
+        connection.ask("GET", "/livez")
         probes.append((time.perf_counter() - started) * 1e3)
     connection.close()
     around = [call - compute for call, compute in zip(calls, computes, strict=True)]
@@ -160,7 +160,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         "pairs": args.pairs,
         "repeats": args.repeats,
         "workloads": workloads,
-        "idle": await idle_latency(args, seeds),
+        "idle": idle_latency(args, seeds),
         "burst": await burst(args, seeds) if args.burst else None,
     }
 
