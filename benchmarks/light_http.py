@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-
 END_OF_HEAD = b"\r\n\r\n"
 
 

@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.light_http import Lone, close, connect, own_cpu_s, post_all
+from benchmarks.light_http import Connection, Lone, close, connect, own_cpu_s, post_all
 from benchmarks.peers.servers import cpu_s_of
 from benchmarks.serve_bodies import Pair, bodies, pairs_of, short_pair, source_of
 from benchmarks.workloads import WORKLOADS
