@@ -19,7 +19,7 @@ from itertools import count
 
 from service.dispatch.answers import Answers
 from service.dispatch.engine_thread import Computed, EngineThread
-from service.dispatch.frame_report import FrameReport, judged, outcome_of
+from service.dispatch.frame_report import FrameReport, judged, outcome_of, unfailing
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
 from service.dispatch.pace import AHEAD_S, HandedOver, Pace, may_pack
 from service.dispatch.score_cache import ScoreCache
@@ -64,7 +64,7 @@ class Dispatcher:
         self._answers = Answers(self._ledger, self._cache)
         self._directory = PrefixDirectory() if directory is None else directory
         self._job_ids = count()
-        self._on_frame = on_frame
+        self._on_frame = unfailing(on_frame)
         self._clock = clock
         self._pace = Pace(clock, engine.num_lanes)
         self._is_open = False
@@ -170,6 +170,8 @@ class Dispatcher:
 
     def _take_frames(self) -> None:
         """Hands the engine what it may take now; if there is no engine, nobody is left without a reply."""
+        if not self._line:
+            return
         try:
             if not self._engine.is_alive:
                 self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
@@ -213,7 +215,7 @@ class Dispatcher:
             self._directory.release(job.job_id)
             error = DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue; not scored")
             self._answers.tell(job.job_id, error, queue_s=waited_s)
-        self._answers.send()
+            self._answers.send()
         return take_frame(self._line, self._limits, now_s, self._directory)
 
     def _run_next(self, run: _Run) -> None:
@@ -244,8 +246,10 @@ class Dispatcher:
 
         These store nothing; what the frame computed in part waits for another.
         """
+        report = None
         try:
-            outcomes = self._reported(packed, handed_over, computed)
+            outcomes = judged(computed, packed.frame)
+            report = self._noted(packed, handed_over, outcomes)
             if isinstance(outcomes, PrefixLost):
                 self._put_back(packed.jobs)
             elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
@@ -256,6 +260,8 @@ class Dispatcher:
             _logger.exception("a frame's outcome could not be used")
             failure = EngineFailure(f"the frame failed: {type(error).__name__}: {error}")
             self._answer(packed, failure, run.taken_s)
+        if report is not None:  # after the replies at the next turn: nobody who asked waits for who counts
+            asyncio.get_running_loop().call_soon(self._on_frame, report)
 
     def _halved(self, packed: PackedFrame) -> list[PackedFrame]:
         """Its halves; what fits neither, because what it relied on is gone, goes back to the line."""
@@ -268,21 +274,19 @@ class Dispatcher:
         """Returns jobs that were not answered to the line, as long as anyone waits for them."""
         self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
 
-    def _reported(
-        self, packed: PackedFrame, handed_over: HandedOver, computed: Computed
-    ) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
-        """What the engine says of a frame, told to the directory and to whoever watches frames."""
-        outcomes = judged(computed, packed.frame)
+    def _noted(
+        self,
+        packed: PackedFrame,
+        handed_over: HandedOver,
+        outcomes: tuple[Reward, ...] | RewardServiceError | PrefixLost,
+    ) -> FrameReport:
+        """Ends what a frame held; what whoever watches frames is to be told of it."""
         compute_s = self._pace.note_done(handed_over)
         if not isinstance(outcomes, tuple):
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:
             self._directory.unpin(node)
-        try:
-            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome_of(outcomes)))
-        except Exception:
-            _logger.exception("an observer failed on a frame")
-        return outcomes
+        return FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome_of(outcomes))
 
     def _answer(self, packed: PackedFrame, outcomes: tuple[Reward, ...] | RewardServiceError, taken_s: float) -> None:
         """Tells the askers of a frame's pairs what became of them; of one computed in part, only that it failed."""

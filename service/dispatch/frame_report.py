@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +12,8 @@ from service.engine.protocol import PrefixLost
 from service.errors import EngineFailure, NonFinite, OutOfMemory, RewardServiceError
 from service.frame import Frame
 from service.types import FRAME_OK, Reward
+
+_logger = logging.getLogger(__name__)
 
 PREFIX_LOST: Final = "prefix_lost"
 """The frame leaned on keys and values that are not kept any more: it computed nothing, and its pairs go again."""
@@ -23,6 +27,18 @@ class FrameReport:
     num_tokens: int
     compute_s: float
     outcome: str
+
+
+def unfailing(on_frame: Callable[[FrameReport], None]) -> Callable[[FrameReport], None]:
+    """The same for a listener that fails: its fault is logged and costs nobody a score."""
+
+    def listen(report: FrameReport) -> None:
+        try:
+            on_frame(report)
+        except Exception:
+            _logger.exception("an observer failed on a frame")
+
+    return listen
 
 
 def judged(

@@ -175,7 +175,7 @@ class FrameBuilder:
             token_ids=tuple(self._token_ids),
             position_ids=tuple(self._position_ids),
             chunk_bounds=(*self._rows, num_tokens),
-            parents=tuple([max(parent, NO_PARENT) for parent in self._parents]),
+            parents=tuple([parent if parent > NO_PARENT else NO_PARENT for parent in self._parents]),
             sees_itself=tuple(self._sees_itself),
             read_rows=tuple([row if row >= 0 else num_tokens + ~row for row in reads] if self._kept_rows else reads),
             read_bounds=tuple(self._read_bounds),
