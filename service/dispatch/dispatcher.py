@@ -1,9 +1,10 @@
-"""The asyncio shell around the scheduler: it owns tasks and the clock, and holds no policy.
+"""The asyncio shell around the scheduler: it owns the frames that run and the clock, and holds no policy.
 
-Requests open a `Ticket`, enqueue pairs on it and await its replies in the order they finish. One task takes frames
-from the waiting line and hands them to the engine's threads. Shortly before a frame ends, the next is packed if
-enough waits to fill it, so that the device never waits for packing; with less waiting, packing is put off until the
-engine is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle engine starts at once.
+Requests open a `Ticket`, enqueue pairs on it and await its replies in the order they finish. Whenever pairs arrive or a
+frame is done, frames are taken from the waiting line and handed to the engine's threads. Shortly before a frame ends,
+the next is packed if enough waits to fill it, so that the device never waits for packing; with less waiting, packing is
+put off until the engine is free, so that what arrives meanwhile still gets in. There is no batching delay: an idle
+engine starts at once. Nor are there tasks: each would cost a lone pair turns of the event loop.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
-from service.dispatch.engine_thread import EngineThread
-from service.dispatch.frame_report import FrameReport, finite, outcome_of
+from service.dispatch.answers import Answers
+from service.dispatch.engine_thread import Computed, EngineThread
+from service.dispatch.frame_report import FrameReport, judged, outcome_of, unfailing
 from service.dispatch.ledger import Ledger, Reply, Ticket, pair_key
-from service.dispatch.outbox import Outbox
-from service.dispatch.pace import HandedOver, Pace
+from service.dispatch.pace import AHEAD_S, HandedOver, Pace, may_pack
 from service.dispatch.score_cache import ScoreCache
 from service.engine.protocol import PrefixLost
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, OutOfMemory, RewardServiceError
@@ -31,14 +34,17 @@ from service.types import EncodedPair, Reward
 
 _logger = logging.getLogger(__name__)
 
-AHEAD_S = 0.1
-"""So long before a frame's likely end the next is packed. Packed earlier, whoever arrives meanwhile would wait for a
-whole frame more (median of interactive calls beside a bulk job, with frames of half a second: three frames instead of
-two); packed later, the device would wait for a busy event loop. Nor does a free lane wait longer for a full one."""
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    """What a frame was packed into: itself, or, once it has not fitted the memory, ever smaller ones."""
+
+    taken_s: float
+    left: list[PackedFrame]
 
 
 class Dispatcher:
-    """Owns the waiting line, the task that empties it, and the ledger of who waits for what."""
+    """Owns the waiting line, the frames that run, and the ledger of who waits for what."""
 
     def __init__(
         self,
@@ -54,21 +60,24 @@ class Dispatcher:
         self._limits = limits
         self._line = WaitingLine()
         self._ledger = Ledger()
-        self._outbox = Outbox()
         self._cache = ScoreCache(max_pairs=0) if cache is None else cache
+        self._answers = Answers(self._ledger, self._cache)
         self._directory = PrefixDirectory() if directory is None else directory
         self._job_ids = count()
-        self._has_news = asyncio.Event()
-        self._on_frame = on_frame
+        self._on_frame = unfailing(on_frame)
         self._clock = clock
         self._pace = Pace(clock, engine.num_lanes)
-        self._task: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._num_running = 0
+        self._looks_again: asyncio.TimerHandle | None = None
+        self._will_look = False
+        self._all_done: asyncio.Future[None] | None = None
         self._refusal: RewardServiceError | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether an enqueued pair would be answered."""
-        return self._task is not None and not self._task.done() and self._engine.is_alive
+        return self._is_open and self._engine.is_alive
 
     @property
     def ended_because(self) -> str:
@@ -87,13 +96,27 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begins to take frames. Call once, from the event loop that will await the replies."""
-        self._task = asyncio.create_task(self._take_frames(), name="dispatcher")
+        self._is_open = True
+        self._take_frames()
 
     def enqueue(self, ticket: Ticket, index: int, pair: EncodedPair) -> None:
         """Puts a pair in line; its reply will come on the ticket under `index`.
 
-        A pair whose finished score is kept is answered at once, one that is in flight for someone else with it.
+        A pair whose finished score is kept is answered at once, one that is in flight for someone else with it. An idle
+        engine starts at the next turn of the event loop: what is enqueued until then may go into one frame.
         """
+        self._enqueue(ticket, index, pair)
+        if not self._will_look:
+            self._will_look = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def enqueue_all(self, ticket: Ticket, pairs: Iterable[tuple[int, EncodedPair]]) -> None:
+        """Enqueues pairs by their indices; an idle engine starts now, with as many of them as fit one frame."""
+        for index, pair in pairs:
+            self._enqueue(ticket, index, pair)
+        self._take_frames()
+
+    def _enqueue(self, ticket: Ticket, index: int, pair: EncodedPair) -> None:
         if self._refusal is not None:
             ticket.replies.put_nowait(Reply(index, self._refusal))
             return
@@ -102,10 +125,12 @@ class Dispatcher:
         if kept is not None:
             ticket.replies.put_nowait(Reply(index, kept, reused_tokens=len(pair.ids)))
         elif not self._ledger.join(key, ticket, index):
-            job = self._new_job(ticket, pair)
+            job_id, group = JobId(next(self._job_ids)), group_of(pair)
+            job = Job(
+                job_id, pair, ticket.priority, self._clock(), ticket.deadline_s, group, ticket.explain, ticket.client
+            )
             self._ledger.open(job, key, ticket, index)
             self._line.enqueue(job)
-            self._has_news.set()
 
     def close_ticket(self, ticket: Ticket) -> None:
         """Forgets what a ticket still waits for: nobody reads its replies any more."""
@@ -113,10 +138,12 @@ class Dispatcher:
             self._drop(job_id)
 
     async def close(self) -> None:
-        """Ends the task and answers everyone still waiting with `cancelled`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Takes no more frames, waits for those that run, and answers everyone still waiting with `cancelled`."""
+        self._is_open = False
+        self._stop_looking()
+        if self._num_running:
+            self._all_done = asyncio.get_running_loop().create_future()
+            await self._all_done
         self.cancel_all()
 
     def cancel_all(self) -> None:
@@ -128,67 +155,57 @@ class Dispatcher:
         self._refusal = self._refusal or error
         for job_id in self._ledger.all_jobs():
             self._drop(job_id)
-            self._settle(job_id, error)
+            self._answers.tell(job_id, error)
+        self._answers.send()
 
     def _drop(self, job_id: JobId) -> None:
         """Takes a job out of the line, with what is kept for it alone."""
         self._line.drop(job_id)
         self._directory.release(job_id)
 
-    def _new_job(self, ticket: Ticket, pair: EncodedPair) -> Job:
-        return Job(
-            job_id=JobId(next(self._job_ids)),
-            pair=pair,
-            priority=ticket.priority,
-            arrived_s=self._clock(),
-            deadline_s=ticket.deadline_s,
-            group=group_of(pair),
-            explain=ticket.explain,
-            client=ticket.client,
-        )
+    def _look(self) -> None:
+        self._will_look = False
+        self._stop_looking()
+        self._take_frames()
 
-    async def _take_frames(self) -> None:
-        """Keeps the engine busy until cancelled, or until there is no engine; nobody is left without a reply."""
-        running: set[asyncio.Task[None]] = set()
+    def _take_frames(self) -> None:
+        """Hands the engine what it may take now; if there is no engine, nobody is left without a reply."""
+        if not self._line:
+            return
         try:
-            while self._engine.is_alive:
-                while self._line and self._may_pack(len(running)) and (packed := self._next_frame()) is not None:
-                    running.add(task := asyncio.create_task(self._run(packed, self._hand_over(packed))))
-                    task.add_done_callback(self._note_done)
-                await self._wait_for_news(running)
-            self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
+            if not self._engine.is_alive:
+                self._answer_all(EngineFailure(f"the engine thread is not running: {self._engine.ended_because}"))
+            lanes, pace = self._engine.num_lanes, self._pace
+            while self._is_open and self._line and may_pack(self._num_running, lanes, self._is_full(), pace):
+                packed = self._next_frame()
+                if packed is None:
+                    break
+                self._num_running += 1
+                self._run_next(_Run(self._clock(), [packed]))
+            self._look_again_in_time()
         except Exception as error:  # a fault of ours: without this, everyone would wait for their deadline
-            _logger.exception("the dispatcher failed; nothing will be scored again")
-            self._answer_all(EngineFailure(f"the dispatcher failed: {type(error).__name__}: {error}"))
-        finally:
-            await asyncio.gather(*running, return_exceptions=True)
+            self._fail(error)
 
-    def _may_pack(self, num_running: int) -> bool:
-        """An idle engine takes anything; a busy one is packed ahead for if it is soon free and a whole frame waits.
+    def _fail(self, error: Exception) -> None:
+        _logger.error("the dispatcher failed; nothing will be scored again", exc_info=error)
+        self._is_open = False
+        self._answer_all(EngineFailure(f"the dispatcher failed: {type(error).__name__}: {error}"))
 
-        One that can run another frame at once takes a whole one, and anything unless it is soon idle.
-        """
-        if num_running == 0:
-            return True
-        is_full = self._line.num_tokens >= self._limits.max_tokens
-        if num_running < self._engine.num_lanes:
-            return is_full or self._pace.left_s() > AHEAD_S
-        return num_running == self._engine.num_lanes and is_full and self._pace.left_s() <= AHEAD_S
+    def _is_full(self) -> bool:
+        """Whether what waits fills a frame."""
+        return self._line.num_tokens >= self._limits.max_tokens
 
-    async def _wait_for_news(self, running: set[asyncio.Task[None]]) -> None:
-        """Sleeps until a pair arrives, a running frame is done, or the next is to be packed."""
-        self._has_news.clear()
-        ahead_s = self._pace.left_s() - AHEAD_S if running else 0.0
-        timer = asyncio.get_running_loop().call_later(ahead_s, self._has_news.set) if ahead_s > 0 else None
-        try:
-            await self._has_news.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-        running.difference_update([task for task in running if task.done()])
+    def _look_again_in_time(self) -> None:
+        """Where time alone will let the next frame be packed, sees to it that it is then."""
+        if self._looks_again is None and self._is_full() and self._num_running == self._engine.num_lanes:
+            ahead_s = self._pace.left_s() - AHEAD_S
+            if ahead_s > 0:
+                self._looks_again = asyncio.get_running_loop().call_later(ahead_s, self._look)
 
-    def _note_done(self, _: asyncio.Task[None]) -> None:
-        self._has_news.set()
+    def _stop_looking(self) -> None:
+        if self._looks_again is not None:
+            self._looks_again.cancel()
+            self._looks_again = None
 
     def _next_frame(self) -> PackedFrame | None:
         """Drops what is late, then packs what goes next."""
@@ -197,36 +214,54 @@ class Dispatcher:
             waited_s = now_s - job.arrived_s
             self._directory.release(job.job_id)
             error = DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue; not scored")
-            self._settle(job.job_id, error, queue_s=waited_s)
+            self._answers.tell(job.job_id, error, queue_s=waited_s)
+            self._answers.send()
         return take_frame(self._line, self._limits, now_s, self._directory)
 
-    async def _run(self, packed: PackedFrame, handed_over: HandedOver) -> None:
-        """Runs one frame and answers its pairs, whatever happens; one that does not fit the memory in halves."""
-        taken_s = self._clock()
+    def _run_next(self, run: _Run) -> None:
+        """Hands the next frame of a run to the engine."""
+        packed = run.left.pop(0)
+        self._stop_looking()
+        handed_over = self._pace.hand_over(packed.frame.num_tokens)
+        self._engine.hand_over(packed.frame, partial(self._note_computed, run, packed, handed_over))
+
+    def _note_computed(self, run: _Run, packed: PackedFrame, handed_over: HandedOver, computed: Computed) -> None:
+        """Answers a frame's pairs and takes the next frame."""
         try:
-            outcomes = await self._reported_rewards(packed, handed_over)
+            self._note_outcome(run, packed, handed_over, computed)
+            if run.left:
+                self._run_next(run)
+            else:
+                self._num_running -= 1
+        except Exception as error:
+            self._num_running -= 1
+            self._fail(error)
+        self._stop_looking()
+        self._take_frames()
+        if self._all_done is not None and not self._num_running and not self._all_done.done():
+            self._all_done.set_result(None)
+
+    def _note_outcome(self, run: _Run, packed: PackedFrame, handed_over: HandedOver, computed: Computed) -> None:
+        """Answers a frame's pairs, whatever became of it; one that does not fit the memory is to run in halves.
+
+        These store nothing; what the frame computed in part waits for another.
+        """
+        report = None
+        try:
+            outcomes = judged(computed, packed.frame)
+            report = self._noted(packed, handed_over, outcomes)
             if isinstance(outcomes, PrefixLost):
                 self._put_back(packed.jobs)
             elif isinstance(outcomes, OutOfMemory) and len(packed.jobs) + len(packed.parts) > 1:
-                await self._run_halves(packed, taken_s)
+                run.left[:0] = self._halved(packed)
             else:
-                self._answer(packed, outcomes, taken_s)
+                self._answer(packed, outcomes, run.taken_s)
         except Exception as error:  # of what came back, or of ours: an answered pair is not in the ledger any more
             _logger.exception("a frame's outcome could not be used")
-            self._answer(packed, EngineFailure(f"the frame failed: {type(error).__name__}: {error}"), taken_s)
-
-    async def _run_halves(self, packed: PackedFrame, taken_s: float) -> None:
-        """Runs a frame's jobs in frames of half as many that store nothing, and so on; its parts wait for another."""
-        left = self._halved(packed)
-        while left:
-            half = left.pop(0)
-            outcomes = await self._reported_rewards(half, self._hand_over(half))
-            if isinstance(outcomes, PrefixLost):
-                self._put_back(half.jobs)
-            elif isinstance(outcomes, OutOfMemory) and len(half.jobs) > 1:
-                left[:0] = self._halved(half)
-            else:
-                self._answer(half, outcomes, taken_s)
+            failure = EngineFailure(f"the frame failed: {type(error).__name__}: {error}")
+            self._answer(packed, failure, run.taken_s)
+        if report is not None:  # after the replies at the next turn: nobody who asked waits for who counts
+            asyncio.get_running_loop().call_soon(self._on_frame, report)
 
     def _halved(self, packed: PackedFrame) -> list[PackedFrame]:
         """Its halves; what fits neither, because what it relied on is gone, goes back to the line."""
@@ -238,63 +273,27 @@ class Dispatcher:
     def _put_back(self, taken: Sequence[PackedJob]) -> None:
         """Returns jobs that were not answered to the line, as long as anyone waits for them."""
         self._line.put_back(each.job for each in taken if each.job.job_id in self._ledger)
-        self._has_news.set()
 
-    def _hand_over(self, packed: PackedFrame) -> HandedOver:
-        return self._pace.hand_over(packed.frame.num_tokens)
-
-    async def _reported_rewards(
-        self, packed: PackedFrame, handed_over: HandedOver
-    ) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
-        """What the engine says of a frame, told to the directory and to whoever watches frames."""
-        outcomes = await self._rewards(packed)
+    def _noted(
+        self,
+        packed: PackedFrame,
+        handed_over: HandedOver,
+        outcomes: tuple[Reward, ...] | RewardServiceError | PrefixLost,
+    ) -> FrameReport:
+        """Ends what a frame held; what whoever watches frames is to be told of it."""
         compute_s = self._pace.note_done(handed_over)
         if not isinstance(outcomes, tuple):
             self._directory.forget(store.slot for store in packed.frame.stores)
         for node in packed.used:
             self._directory.unpin(node)
-        try:
-            self._on_frame(FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome_of(outcomes)))
-        except Exception:
-            _logger.exception("an observer failed on a frame")
-        return outcomes
+        return FrameReport(len(packed.jobs), packed.frame.num_tokens, compute_s, outcome_of(outcomes))
 
     def _answer(self, packed: PackedFrame, outcomes: tuple[Reward, ...] | RewardServiceError, taken_s: float) -> None:
-        """Tells the askers of a frame's pairs what became of them."""
-        compute_s = self._clock() - taken_s
-        for place, taken in enumerate(packed.jobs):
-            outcome = outcomes if isinstance(outcomes, RewardServiceError) else finite(outcomes[place])
-            if isinstance(outcome, Reward):
-                self._cache.put(pair_key(taken.job.pair, taken.job.explain), outcome)
-            self._settle(taken.job.job_id, outcome, taken, taken_s - taken.job.arrived_s, compute_s)
+        """Tells the askers of a frame's pairs what became of them; of one computed in part, only that it failed."""
+        now_s = self._clock()
+        self._answers.tell_of_frame(packed, outcomes, taken_s, now_s)
         if isinstance(outcomes, RewardServiceError):
             for job in packed.parts:
                 self._drop(job.job_id)
-                self._settle(job.job_id, outcomes, None, taken_s - job.arrived_s, compute_s)
-
-    async def _rewards(self, packed: PackedFrame) -> tuple[Reward, ...] | RewardServiceError | PrefixLost:
-        try:
-            rewards = await self._engine.run(packed.frame)
-            if len(rewards) == len(packed.jobs):
-                return rewards
-            return EngineFailure(f"the engine gave {len(rewards)} rewards for {len(packed.jobs)} pairs")
-        except (RewardServiceError, PrefixLost) as error:
-            return error
-        except MemoryError:
-            return OutOfMemory(f"the machine has no memory for a frame of {packed.frame.num_tokens} tokens")
-        except Exception as error:  # the edge of the engine: whatever it is, nobody may be left without a reply
-            return EngineFailure(f"the engine failed: {type(error).__name__}: {error}")
-
-    def _settle(
-        self,
-        job_id: JobId,
-        outcome: Reward | RewardServiceError,
-        packed: PackedJob | None = None,
-        queue_s: float = 0.0,
-        compute_s: float = 0.0,
-    ) -> None:
-        """Tells everyone who waits for a job what became of it; its tokens are charged to the first of them."""
-        for place, (ticket, index) in enumerate(self._ledger.settle(job_id)):
-            computed = packed.computed_tokens if packed and place == 0 else 0
-            reused = max(0, len(packed.job.pair.ids) - computed) if packed else 0
-            self._outbox.put(ticket, Reply(index, outcome, computed, reused, place > 0, queue_s, compute_s))
+                self._answers.tell(job.job_id, outcomes, None, taken_s - job.arrived_s, now_s - taken_s)
+        self._answers.send()

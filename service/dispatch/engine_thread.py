@@ -13,40 +13,29 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 from service.engine.protocol import Engine, Progress
 from service.errors import EngineFailure
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
-Returned = TypeVar("Returned")
+Computed: TypeAlias = "tuple[Reward, ...] | Exception"
+"""What became of a frame: its rewards, or what the engine raised."""
 
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A verb on its way to the thread, and the future of what it returns; `waiter` is told when it has."""
+    """A verb on its way to a thread, and whom to tell, on the event loop, what it returned or raised."""
 
     verb: Callable[[], Any]
-    future: asyncio.Future[Any]
-    waiter: asyncio.Future[None] | None = None
+    tell: Callable[[Any], None]
+    loop: asyncio.AbstractEventLoop
+    is_bounded: bool
     began_s: float | None = None
-
-    def settle(self, returned: object, error: Exception | None = None) -> None:
-        """Hands over what became of it; callable from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.future.get_loop().call_soon_threadsafe(self._settle, returned, error)
-
-    def _settle(self, returned: object, error: Exception | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(returned)
-        else:
-            self.future.set_exception(error)
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+    is_settled: bool = False
 
 
 class EngineThread:
@@ -64,6 +53,8 @@ class EngineThread:
         self._lock = threading.Lock()
         self._ended_because = ""
         self._has_lost_thread = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._all_told: asyncio.Future[None] | None = None
         self._threads: list[threading.Thread] = []
         self._add_threads(1)
 
@@ -88,44 +79,58 @@ class EngineThread:
 
     async def warm_up(self, progress: Progress) -> None:
         """Warms the engine up in its thread; `progress` is called from that thread. Takes as long as it takes."""
-        await self._submit(lambda: self._engine.warm_up(progress)).future
+        await self._returned(lambda: self._engine.warm_up(progress))
         self._add_threads(self._engine.num_lanes - len(self._threads))
 
+    def hand_over(self, frame: Frame, tell: Callable[[Computed], None]) -> None:
+        """Takes a frame in and returns; raises nothing. Frames start in the order they are handed over.
+
+        Args:
+            tell: Called once, at a later turn of this event loop, with what became of the frame. It is an
+                `EngineFailure` if a thread has ended, ends meanwhile, or the forward pass passed its bound.
+        """
+        try:
+            self._submit(self._engine.begin(frame), tell, is_bounded=True)
+        except Exception as error:  # whoever asks is told of it as of any other: later
+            asyncio.get_running_loop().call_soon(tell, error)
+
     async def run(self, frame: Frame) -> tuple[Reward, ...]:
-        """Computes a frame; raises what the engine raises. Calls count as made in the order of their first steps.
+        """Computes a frame: `hand_over` for those who wait. Who stops waiting ends no frame.
 
         Raises:
-            EngineFailure: If a thread has ended, ends meanwhile, or the forward pass passed its bound.
+            Exception: What the engine raised, or the `EngineFailure` that `hand_over` tells of.
         """
-        call = self._submit(self._engine.begin(frame))
-        while not call.future.done():
-            call.waiter = asyncio.get_running_loop().create_future()  # its own: whoever stops waiting ends no verb
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds_left(call)):
-                    await call.waiter
-            if not call.future.done() and self._seconds_left(call) == 0.0:
-                self._end(f"a forward pass has not returned within {self._max_forward_s:g} s (max_forward_s)")
-        return cast("tuple[Reward, ...]", call.future.result())
+        future = asyncio.get_running_loop().create_future()
+        self.hand_over(frame, partial(_resolve, future))
+        return cast("tuple[Reward, ...]", await future)
 
     async def close(self) -> None:
         """Waits for what runs, closes the engine and ends the threads; one that is stuck is left behind."""
-        with self._lock:
-            running = [call.future for call in self._open]
-        if running:
-            await asyncio.wait(running)
+        while self._open:
+            self._all_told = asyncio.get_running_loop().create_future()
+            await self._all_told
         if self.is_alive:
             with contextlib.suppress(EngineFailure):
-                await self._submit(self._engine.close).future
+                await self._returned(self._engine.close)
             self._end("it was closed")
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _submit(self, verb: Callable[[], Any]) -> _Call:
-        call = _Call(verb, asyncio.get_running_loop().create_future())
+    async def _returned(self, verb: Callable[[], Any]) -> object:
+        """What a verb returns that may take as long as it takes."""
+        future = asyncio.get_running_loop().create_future()
+        self._submit(verb, partial(_resolve, future), is_bounded=False)
+        return await future
+
+    def _submit(self, verb: Callable[[], Any], tell: Callable[[Any], None], *, is_bounded: bool) -> None:
+        call = _Call(verb, tell, asyncio.get_running_loop(), is_bounded)
         with self._lock:
             if not self.is_alive:
                 raise EngineFailure(f"the engine thread is not running: {self.ended_because}")
             self._open.add(call)
             self._calls.put(call)
-        return call
+        if is_bounded and self._timer is None and self._max_forward_s is not None:
+            self._timer = call.loop.call_later(self._max_forward_s, self._watch, self._max_forward_s)
 
     def _add_threads(self, num: int) -> None:
         for _ in range(num):
@@ -133,12 +138,19 @@ class EngineThread:
             self._threads.append(thread)
             thread.start()
 
-    def _seconds_left(self, call: _Call) -> float | None:
-        """Seconds until a verb is overdue; the whole bound while it has not begun; None without a bound."""
-        began_s = call.began_s
-        if self._max_forward_s is None or began_s is None:
-            return self._max_forward_s
-        return max(0.0, self._max_forward_s - (time.monotonic() - began_s))
+    def _watch(self, max_forward_s: float) -> None:
+        """Ends all service if a frame is overdue; else looks again when the first of those that run would be.
+
+        One timer for all frames: none of them costs one of its own.
+        """
+        now_s = time.monotonic()
+        began_s = [now_s if call.began_s is None else call.began_s for call in self._open if call.is_bounded]
+        left_s = min(began_s, default=now_s) + max_forward_s - now_s
+        self._timer = None
+        if left_s <= 0:
+            self._end(f"a forward pass has not returned within {max_forward_s:g} s (max_forward_s)")
+        elif began_s:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._watch, max_forward_s)
 
     def _work(self) -> None:
         """A thread's whole life."""
@@ -152,16 +164,30 @@ class EngineThread:
         while (call := self._calls.get()) is not None and not self._ended_because:
             call.began_s = time.monotonic()
             try:
-                call.settle(call.verb())
+                returned = call.verb()
             except StopIteration as error:  # a future cannot carry it
-                call.settle(None, EngineFailure(f"the engine failed: {error!r}"))
+                returned = EngineFailure(f"the engine failed: {error!r}")
             except Exception as error:
-                call.settle(None, error)
+                returned = error
             except BaseException as error:
                 self._end(f"the engine raised {type(error).__name__}: {error}")
-            finally:
-                with self._lock:
-                    self._open.discard(call)
+                continue
+            self._settle_soon(call, returned)
+
+    def _settle_soon(self, call: _Call, returned: object) -> None:
+        """Has a verb's caller told; callable from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            call.loop.call_soon_threadsafe(self._settle, call, returned)
+
+    def _settle(self, call: _Call, returned: object) -> None:
+        """Tells a verb's caller, once: a frame may be done and given up at the same moment."""
+        if call.is_settled:
+            return
+        call.is_settled = True
+        self._open.discard(call)
+        if self._all_told is not None and not self._open and not self._all_told.done():
+            self._all_told.set_result(None)
+        call.tell(returned)
 
     def _end(self, reason: str) -> None:
         """Ends all service: fails everything handed over and lets each thread go when it comes back."""
@@ -169,8 +195,18 @@ class EngineThread:
             if self._ended_because:
                 return
             self._ended_because = reason
-            left, self._open = self._open, set()
+            left = list(self._open)
         for call in left:
-            call.settle(None, EngineFailure(f"the engine thread is not running: {reason}"))
+            self._settle_soon(call, EngineFailure(f"the engine thread is not running: {reason}"))
         for _ in self._threads:
             self._calls.put(None)
+
+
+def _resolve(future: asyncio.Future[Any], returned: object) -> None:
+    """Gives a future what a verb returned or raised, unless whoever waited has gone."""
+    if future.done():
+        return
+    if isinstance(returned, Exception):
+        future.set_exception(returned)
+    else:
+        future.set_result(returned)

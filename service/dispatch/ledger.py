@@ -6,10 +6,10 @@ wanted. Each subscription gets exactly one reply, or is dropped by the one who w
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from service.dispatch.replies import Replies
 from service.errors import RewardServiceError
 from service.scheduling.jobs import Job, JobId
 from service.types import EncodedPair, Priority, Probe, Reward
@@ -49,7 +49,7 @@ class Ticket:
     deadline_s: float
     explain: bool = False
     client: str = ""
-    replies: asyncio.Queue[Reply] = field(default_factory=asyncio.Queue)
+    replies: Replies[Reply] = field(default_factory=Replies)
     job_ids: set[JobId] = field(default_factory=set)
 
 

@@ -21,16 +21,25 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: dict[Ticket, list[Reply]] = {}
+        self._is_delivering = False
 
     def put(self, ticket: Ticket, reply: Reply) -> None:
-        """Delivers a reply at one of the next turns, in order of the requests' first replies."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._deliver)
-        self._waiting.setdefault(ticket, []).append(reply)
+        """Takes a reply in; it travels once `send` is called, or with others that are on their way."""
+        replies = self._waiting.get(ticket)
+        if replies is None:
+            self._waiting[ticket] = [reply]
+        else:
+            replies.append(reply)
+
+    def send(self) -> None:
+        """Delivers what was put, in order of the requests' first replies: the first few now, the others by turns."""
+        if self._waiting and not self._is_delivering:
+            self._deliver()
 
     def _deliver(self) -> None:
         for ticket in list(islice(self._waiting, A_TURN)):
             for reply in self._waiting.pop(ticket):
                 ticket.replies.put_nowait(reply)
-        if self._waiting:
+        self._is_delivering = bool(self._waiting)
+        if self._is_delivering:
             asyncio.get_running_loop().call_soon(self._deliver)

@@ -1,9 +1,15 @@
-"""When a frame that runs will likely be done, by the time each token of the last one took."""
+"""When a frame that runs will likely be done, by the time each token of the last one took; when to pack the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+AHEAD_S: Final = 0.1
+"""So long before a frame's likely end the next is packed. Packed earlier, whoever arrives meanwhile would wait for a
+whole frame more (median of interactive calls beside a bulk job, with frames of half a second: three frames instead of
+two); packed later, the device would wait for a busy event loop. Nor does a free lane wait longer for a full one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -52,3 +58,15 @@ class Pace:
         for frame in self._frames[: self._num_lanes]:
             if frame.began_s is None:
                 frame.began_s = self._clock()
+
+
+def may_pack(num_running: int, num_lanes: int, is_full: bool, pace: Pace) -> bool:
+    """An idle engine takes anything; a busy one is packed ahead for if it is soon free and a whole frame waits.
+
+    One that can run another frame at once takes a whole one, and anything unless it is soon idle.
+    """
+    if num_running == 0:
+        return True
+    if num_running < num_lanes:
+        return is_full or pace.left_s() > AHEAD_S
+    return num_running == num_lanes and is_full and pace.left_s() <= AHEAD_S

@@ -67,16 +67,22 @@ class Admission:
         Raises:
             Overloaded: If there is none; nothing was reserved.
         """
-        if not self.fits(num_pairs, num_tokens, client):
+        if not self.try_admit(num_pairs, num_tokens, client):
             raise self.refusal(num_pairs, num_tokens)
-        self._add(num_pairs, num_tokens, client)
+
+    def try_admit(self, num_pairs: int, num_tokens: int, client: str = "") -> bool:
+        """Reserves room for a request of a client; False if there is none, and nothing was reserved."""
+        fits = self.fits(num_pairs, num_tokens, client)
+        if fits:
+            self._add(num_pairs, num_tokens, client)
+        return fits
 
     def fits(self, num_pairs: int, num_tokens: int, client: str = "") -> bool:
         """Whether `admit` would take it."""
         if not self.num_pairs:
             return True
         num_clients = self._pairs.num_clients_with(client)
-        pairs, tokens = self._pairs.by_client[client], self._tokens.by_client[client]
+        pairs, tokens = self._pairs.of(client), self._tokens.of(client)
         return may_hold(pairs, self.num_pairs, num_pairs, self.limits.max_pairs, num_clients) and may_hold(
             tokens, self.num_tokens, num_tokens, self.limits.max_tokens, num_clients
         )
@@ -96,7 +102,8 @@ class Admission:
     def _add(self, num_pairs: int, num_tokens: int, client: str) -> None:
         self.num_pairs += num_pairs
         self.num_tokens += num_tokens
-        self._pairs.add(client, num_pairs)
+        if num_pairs:
+            self._pairs.add(client, num_pairs)
         self._tokens.add(client, num_tokens)
 
     def _refusal(self, num_pairs: int, num_tokens: int) -> str:

@@ -20,6 +20,10 @@ MAX_MISFITS = 16
 """How many jobs that do not fit are looked past to fill a frame; more would cost more time than it fills."""
 
 
+CLASSES = tuple(Priority)
+"""The classes of work in the order they fill a frame."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameLimits:
     """How large a frame may be, and how much of it overdue bulk work gets before interactive work."""
@@ -65,8 +69,10 @@ def _filled(line: WaitingLine, limits: FrameLimits, now_s: float, directory: Pre
         first = [packed.job for packed in share.jobs] or list(islice(line.in_order(Priority.BULK), 1))
         _fill(builder, first, limits.max_pairs)
     taken = {packed.job.job_id for packed in builder.jobs}
-    for priority in Priority:
-        _fill(builder, (job for job in line.in_order(priority) if job.job_id not in taken), limits.max_pairs)
+    for priority in CLASSES:
+        if line.has(priority):
+            jobs = line.in_order(priority)
+            _fill(builder, (job for job in jobs if job.job_id not in taken) if taken else jobs, limits.max_pairs)
     return builder
 
 
@@ -74,7 +80,7 @@ def _fill(builder: FrameBuilder, jobs: Iterable[Job], max_pairs: int) -> None:
     """Adds jobs in order until the frame is full or too many in a row of the line did not fit."""
     misfits = 0
     for job in jobs:
-        if len(builder.jobs) >= max_pairs or misfits >= MAX_MISFITS:
+        if builder.num_jobs >= max_pairs or misfits >= MAX_MISFITS:
             return
         if not builder.try_add(job):
             misfits += 1
@@ -83,7 +89,9 @@ def _fill(builder: FrameBuilder, jobs: Iterable[Job], max_pairs: int) -> None:
 
 
 def _remove_taken(line: WaitingLine, packed: PackedFrame, now_s: float) -> None:
+    has_bulk = False
     for taken in packed.jobs:
         line.remove(taken.job.job_id)
-    if any(taken.job.priority is Priority.BULK for taken in packed.jobs):
+        has_bulk = has_bulk or taken.job.priority is Priority.BULK
+    if has_bulk:
         line.note_bulk_served(now_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -25,16 +25,6 @@ class Chunk:
     sees_itself: bool = True
     is_read: bool = field(default=False, compare=False)
 
-    @property
-    def stop(self) -> int:
-        """The position behind its last token."""
-        return self.position + len(self.ids)
-
-    @property
-    def positions(self) -> range:
-        """The positions of its tokens."""
-        return range(self.position, self.stop)
-
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -46,25 +36,21 @@ class Read:
 
 def reads_of(pair: EncodedPair, explain: bool) -> tuple[Read, ...]:
     """The rows the head reads, in its order, then, where the pair is to be explained, its response tokens."""
-    return tuple(_read(pair, position) for position in _positions_read(pair, explain))
+    reads = [_read(pair, position) for position in pair.reads]
+    if explain:
+        reads += [_read(pair, position) for position in range(pair.prompt_tokens, len(pair.ids))]
+    return tuple(reads)
 
 
 def chunks_of(pair: EncodedPair, reads: Sequence[Read]) -> tuple[Chunk, ...]:
     """The pair's chain: its chunks in order, and its probe as a last chunk of one token."""
     read = {each.link for each in reads}
-    bounds = (*pair.cuts, len(pair.ids))
-    chain = [
-        Chunk(pair.ids[start:stop], start, is_read=link in read) for link, (start, stop) in enumerate(pairwise(bounds))
-    ]
+    ids, chain = pair.ids, []
+    for link, (start, stop) in enumerate(pairwise((*pair.cuts, len(ids)))):
+        chain.append(Chunk(ids[start:stop], start, True, link in read))
     if pair.probe is not None:
         chain.append(Chunk((pair.probe.token_id,), pair.probe.position, sees_itself=False, is_read=True))
     return tuple(chain)
-
-
-def _positions_read(pair: EncodedPair, explain: bool) -> Iterator[int]:
-    yield from pair.reads
-    if explain:
-        yield from range(pair.prompt_tokens, len(pair.ids))
 
 
 def _read(pair: EncodedPair, position: int) -> Read:

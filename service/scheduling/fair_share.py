@@ -10,7 +10,6 @@ A client is whoever showed one key, or without keys whoever comes from one addre
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
@@ -42,13 +41,19 @@ def may_hold(held: int, total: int, more: int, limit: int, num_clients: int) -> 
 class Held:
     """How much of one resource each client holds; those who hold nothing are forgotten."""
 
-    by_client: Counter[str] = field(default_factory=Counter)
+    by_client: dict[str, int] = field(default_factory=dict)
 
     def add(self, client: str, number: int) -> None:
         """Adds to a client's part; a negative number gives back."""
-        self.by_client[client] += number
-        if not self.by_client[client]:
-            del self.by_client[client]
+        held = self.by_client.get(client, 0) + number
+        if held:
+            self.by_client[client] = held
+        else:
+            self.by_client.pop(client, None)
+
+    def of(self, client: str) -> int:
+        """A client's part."""
+        return self.by_client.get(client, 0)
 
     def num_clients_with(self, client: str) -> int:
         """Clients that hold something, and this one whether it does or not."""

@@ -6,6 +6,7 @@ asyncio, no torch. Time is always an argument, in seconds of any one monotonic c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -27,6 +28,7 @@ class Job:
         explain: Read every response token, too.
         client: Whose work it is; clients of one class take turns.
         chunks, reads: The pair's chain and the rows of it that are read, worked out once.
+        num_tokens: The most tokens this job can add to a frame: its own and its probe.
     """
 
     job_id: JobId
@@ -39,16 +41,14 @@ class Job:
     client: str = ""
     reads: tuple[Read, ...] = field(init=False, repr=False, compare=False)
     chunks: tuple[Chunk, ...] = field(init=False, repr=False, compare=False)
+    num_tokens: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Takes the pair apart."""
-        object.__setattr__(self, "reads", reads_of(self.pair, self.explain))
-        object.__setattr__(self, "chunks", chunks_of(self.pair, self.reads))
-
-    @property
-    def num_tokens(self) -> int:
-        """The most tokens this job can add to a frame: its own and its probe."""
-        return len(self.pair.ids) + (self.pair.probe is not None)
+        pair = self.pair
+        object.__setattr__(self, "reads", reads_of(pair, self.explain))
+        object.__setattr__(self, "chunks", chunks_of(pair, self.reads))
+        object.__setattr__(self, "num_tokens", len(pair.ids) + (pair.probe is not None))
 
 
 def group_of(pair: EncodedPair) -> int:
@@ -56,5 +56,5 @@ def group_of(pair: EncodedPair) -> int:
 
     A prompt without such a chunk shares nothing, and its group is that of the whole pair.
     """
-    shared = max((cut for cut in pair.cuts if cut <= pair.prompt_tokens), default=0)
+    shared = pair.cuts[bisect_right(pair.cuts, pair.prompt_tokens) - 1]
     return hash(pair.ids[:shared] or pair.ids)

@@ -34,15 +34,6 @@ class Node:
     users: int = 0
     is_forgotten: bool = False
 
-    def chain(self) -> list[Node]:
-        """This node and its ancestors, root first."""
-        nodes: list[Node] = []
-        node: Node | None = self
-        while node is not None:
-            nodes.append(node)
-            node = node.parent
-        return nodes[::-1]
-
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -72,17 +63,18 @@ class PrefixDirectory:
 
     def find(self, parent: Node | None, ids: tuple[int, ...]) -> Node | None:
         """The kept chunk of these ids under this parent, if there is one."""
-        return self._children(parent).get(ids)
+        return (self._roots if parent is None else parent.children).get(ids)
 
     def reserve(self, parent: Node | None, ids: tuple[int, ...]) -> Node | None:
         """Makes room for a chunk that the frame being packed will store; None if what is in use leaves too little."""
         if parent is not None and parent.is_forgotten:
             return None
-        self.pin(parent)
-        has_room = self._make_room(len(ids))
-        self.unpin(parent)
-        if not has_room:
-            return None
+        if self.num_tokens + len(ids) > self.capacity_tokens:
+            self.pin(parent)
+            has_room = self._make_room(len(ids))
+            self.unpin(parent)
+            if not has_room:
+                return None
         node = Node(next(self._slots), ids, parent)
         self._children(parent)[ids] = node
         self._by_age[node.slot] = node
@@ -92,9 +84,11 @@ class PrefixDirectory:
 
     def touch(self, node: Node) -> None:
         """Notes that a chunk was wanted just now. Ancestors count as newer, so that leaves go first."""
-        for each in reversed(node.chain()):
+        each: Node | None = node
+        while each is not None:
             if not each.is_forgotten:
                 self._by_age.move_to_end(each.slot)
+            each = each.parent
 
     def pin(self, node: Node | None) -> None:
         """Keeps a chunk and its ancestors from being evicted until `unpin`."""
@@ -115,6 +109,8 @@ class PrefixDirectory:
 
     def take_drops(self) -> tuple[int, ...]:
         """Slots that the engine may free before the next frame; each is told once."""
+        if not self._dropped:
+            return ()
         dropped, self._dropped = tuple(self._dropped), []
         return dropped
 

@@ -8,8 +8,10 @@ other. Decisions only: no clock, no tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from service.ageing import BulkPatience
 from service.scheduling.fair_share import Turns
@@ -32,18 +34,17 @@ class _Class:
         self.clients.setdefault(job.client, {})[job.job_id] = job
         self.groups.setdefault(job.group, {})[job.job_id] = None
 
-    def remove(self, job_id: JobId) -> Job | None:
-        job = self.jobs.pop(job_id, None)
-        if job is not None:
-            members = self.groups[job.group]
-            del members[job_id]
-            if not members:
-                del self.groups[job.group]
-            own = self.clients[job.client]
-            del own[job_id]
-            if not own:
-                del self.clients[job.client]
-                self.turns.leave(job.client)
+    def remove(self, job_id: JobId) -> Job:
+        job = self.jobs.pop(job_id)
+        members = self.groups[job.group]
+        del members[job_id]
+        if not members:
+            del self.groups[job.group]
+        own = self.clients[job.client]
+        del own[job_id]
+        if not own:
+            del self.clients[job.client]
+            self.turns.leave(job.client)
         return job
 
     def sort(self) -> None:
@@ -55,6 +56,9 @@ class _Class:
     def in_order(self) -> Iterator[Job]:
         """The clients by turns; of each, first come, first served, each job followed by the rest of its group."""
         seen: set[int] = set()
+        if len(self.clients) == 1:
+            (client,) = self.clients
+            return chain.from_iterable(self._runs_of(client, seen))
         return self.turns.merged({client: self._runs_of(client, seen) for client in self.clients})
 
     def _runs_of(self, client: str, seen: set[int]) -> Iterator[Iterator[Job]]:
@@ -69,16 +73,21 @@ class WaitingLine:
     """Admitted jobs that no frame has taken yet. Never refuses: admission has decided before."""
 
     num_tokens: int = 0
+    _num_jobs: int = 0
+    _none_late_before_s: float = math.inf
     _bulk: BulkPatience = field(default_factory=BulkPatience)
     _classes: dict[Priority, _Class] = field(default_factory=lambda: {priority: _Class() for priority in Priority})
 
     def __len__(self) -> int:
-        return sum(len(waiting.jobs) for waiting in self._classes.values())
+        return self._num_jobs
 
     def enqueue(self, job: Job) -> None:
         """Puts a job at the end of its class."""
         self._classes[job.priority].add(job)
+        self._num_jobs += 1
         self.num_tokens += job.num_tokens
+        if job.deadline_s < self._none_late_before_s:
+            self._none_late_before_s = job.deadline_s
 
     def put_back(self, jobs: Iterable[Job]) -> None:
         """Returns jobs that a frame had taken and did not answer to the places they had."""
@@ -97,27 +106,37 @@ class WaitingLine:
     def drop(self, job_id: JobId) -> Job | None:
         """Takes a job out that nobody waits for any more; None if it is not here."""
         for waiting in self._classes.values():
-            job = waiting.remove(job_id)
-            if job is not None:
+            if job_id in waiting.jobs:
+                job = waiting.remove(job_id)
+                self._num_jobs -= 1
                 self.num_tokens -= job.num_tokens
                 return job
         return None
 
     def expire(self, now_s: float) -> list[Job]:
         """Removes and returns the jobs whose deadline has passed."""
+        if now_s < self._none_late_before_s:
+            return []
         late = [job for waiting in self._classes.values() for job in waiting.jobs.values() if job.deadline_s <= now_s]
         for job in late:
             self.drop(job.job_id)
+        self._none_late_before_s = min(
+            (job.deadline_s for waiting in self._classes.values() for job in waiting.jobs.values()), default=math.inf
+        )
         return late
 
     def is_bulk_overdue(self, now_s: float) -> bool:
         """Whether bulk work has waited longer than its patience since it was last served."""
-        oldest = next(iter(self._classes[Priority.BULK].jobs.values()), None)
-        return oldest is not None and self._bulk.is_over(oldest.arrived_s, now_s)
+        jobs = self._classes[Priority.BULK].jobs
+        return bool(jobs) and self._bulk.is_over(next(iter(jobs.values())).arrived_s, now_s)
 
     def note_bulk_served(self, now_s: float) -> None:
         """Starts the patience of bulk work anew."""
         self._bulk.served_s = now_s
+
+    def has(self, priority: Priority) -> bool:
+        """Whether any of a class waits."""
+        return bool(self._classes[priority].jobs)
 
     def in_order(self, priority: Priority) -> Iterator[Job]:
         """The waiting jobs of one class in the order frames should take them. Do not change the line meanwhile."""

@@ -43,8 +43,7 @@ class ParkingLot:
         Raises:
             Overloaded: If there was none in time, or the lot is full too; nothing was reserved.
         """
-        if client not in self._lines and self._admission.fits(num_pairs, num_tokens, client):
-            self._admission.admit(num_pairs, num_tokens, client)
+        if client not in self._lines and self._admission.try_admit(num_pairs, num_tokens, client):
             return
         if wait_s <= 0 or not self._has_room(num_pairs, num_tokens):
             raise self._admission.refusal(num_pairs, num_tokens)

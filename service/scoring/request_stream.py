@@ -8,11 +8,12 @@ hangs; what it holds of the queue's room is given back pair by pair.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.ledger import Reply, Ticket
+from service.dispatch.replies import Deadlines
 from service.errors import DeadlineExceeded, EngineFailure, RewardServiceError
 from service.scheduling.admission import Admission
 from service.tokenization.pool import TokenizerPool
@@ -43,6 +44,7 @@ class RequestStream:
         wake_parked: Callable[[], None],
         ticket: Ticket,
         held_tokens: Sequence[int],
+        deadlines: Deadlines,
         clock: Callable[[], float],
     ) -> None:
         self._pool = pool
@@ -50,6 +52,7 @@ class RequestStream:
         self._admission = admission
         self._wake_parked = wake_parked
         self._ticket = ticket
+        self._deadlines = deadlines
         self._clock = clock
         self._started_s = clock()
         self._places = [_Place(tokens) for tokens in held_tokens]
@@ -90,21 +93,28 @@ class RequestStream:
 
     async def _next_reply(self) -> Reply:
         """The next finished pair; past the deadline, the next unfinished one as an error."""
+        replies = self._ticket.replies
         while True:
-            reply = await self._wait_for_reply()
-            if not self._places[reply.index].is_done:
+            if replies.empty():
+                if self._clock() >= self._ticket.deadline_s:
+                    return self._overdue()
+                await self._wait()
+            elif not self._places[(reply := replies.get_nowait()).index].is_done:
                 return reply
 
-    async def _wait_for_reply(self) -> Reply:
-        if not self._ticket.replies.empty():
-            return self._ticket.replies.get_nowait()
+    async def _wait(self) -> None:
+        """Returns once a reply has come or the deadline has passed."""
+        replies = self._ticket.replies
+        self._deadlines.enter(replies, self._ticket.deadline_s)
         try:
-            async with asyncio.timeout(self._ticket.deadline_s - self._clock()):
-                return await self._ticket.replies.get()
-        except TimeoutError:
-            index = next(index for index, place in enumerate(self._places) if not place.is_done)
-            waited_s = self._clock() - self._started_s
-            return Reply(index, DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s; not scored"))
+            await replies.wait()
+        finally:
+            self._deadlines.leave(replies)
+
+    def _overdue(self) -> Reply:
+        index = next(index for index, place in enumerate(self._places) if not place.is_done)
+        waited_s = self._clock() - self._started_s
+        return Reply(index, DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s; not scored"))
 
     async def _encode_all(self, pairs: Sequence[PairInput], truncation: Truncation) -> None:
         """Encodes slice after slice and puts each in line. Whatever fails, every pair gets its reply."""
@@ -120,20 +130,23 @@ class RequestStream:
 
     def _place_all(self, start: int, encoded: Sequence[EncodedPair | RewardServiceError], began_s: float) -> None:
         took_s = self._clock() - began_s
-        for index, result in enumerate(encoded, start):
-            self._place(index, result, took_s)
+        self._dispatcher.enqueue_all(self._ticket, self._admitted(start, encoded, took_s))
 
-    def _place(self, index: int, result: EncodedPair | RewardServiceError, tokenize_s: float) -> None:
-        """Puts one encoded pair in line, its room corrected to what it really needs, or replies with its error."""
-        place = self._places[index]
-        place.tokenize_s = tokenize_s
-        if isinstance(result, RewardServiceError):
-            self._ticket.replies.put_nowait(Reply(index, result))
-            return
-        place.encoded = result
-        self._admission.correct(place.held_tokens, len(result.ids), self._ticket.client)
-        place.held_tokens = len(result.ids)
-        self._dispatcher.enqueue(self._ticket, index, result)
+    def _admitted(
+        self, start: int, encoded: Sequence[EncodedPair | RewardServiceError], tokenize_s: float
+    ) -> Iterator[tuple[int, EncodedPair]]:
+        """Encoded pairs by their indices, their room corrected to what they need; an error is its pair's reply."""
+        ticket = self._ticket
+        for index, result in enumerate(encoded, start):
+            place = self._places[index]
+            place.tokenize_s = tokenize_s
+            if isinstance(result, RewardServiceError):
+                ticket.replies.put_nowait(Reply(index, result))
+                continue
+            place.encoded = result
+            self._admission.correct(place.held_tokens, len(result.ids), ticket.client)
+            place.held_tokens = len(result.ids)
+            yield index, result
 
     def _outcome(self, reply: Reply) -> PairOutcome:
         place = self._places[reply.index]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.ledger import Ticket
+from service.dispatch.replies import Deadlines
 from service.errors import Cancelled, InvalidInput, ModelNotReady
 from service.scheduling.admission import Admission
 from service.scoring.parking import ParkingLot
@@ -68,6 +69,7 @@ class LoadedModel:
         self._park_s = park_s
         self._lot = ParkingLot(parts.admission)
         self._clock = clock
+        self._deadlines = Deadlines(clock)
         self._not_ready_because = "the golden pairs have not been scored yet"
 
     @property
@@ -133,7 +135,14 @@ class LoadedModel:
         await self._lot.admit(len(pairs), sum(bounds), options.client, wait_s)
         ticket = Ticket(options.priority, ends_at_s, options.explain, options.client)
         stream = RequestStream(
-            parts.pool, parts.dispatcher, parts.admission, self._lot.wake, ticket, bounds, self._clock
+            parts.pool,
+            parts.dispatcher,
+            parts.admission,
+            self._lot.wake,
+            ticket,
+            bounds,
+            self._deadlines,
+            self._clock,
         )
         stream.start(pairs, options.truncation)
         return stream

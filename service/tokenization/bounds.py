@@ -45,7 +45,9 @@ class TokenBound:
             case RenderedText():
                 return self._text(pair.text) + SPARE_TOKENS
             case Conversation():
-                texts = sum(self._text(message.content) for message in pair.prompt) + self._text(pair.response)
+                texts = self._text(pair.response)
+                for message in pair.prompt:
+                    texts += self._text(message.content)
                 num_more_turns = max(len(pair.prompt) - 1, 0)
                 return texts + self.base_tokens + num_more_turns * self.turn_tokens + SPARE_TOKENS
 

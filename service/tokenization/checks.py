@@ -39,7 +39,7 @@ def _check_user_turns(prompt: Sequence[Message], max_user_turns: int | None) -> 
     user_texts = [message.content for message in prompt if message.role == "user"]
     if max_user_turns is not None and len(user_texts) > max_user_turns:
         raise BadConversation(f"the prompt has {len(user_texts)} user turns, this model takes at most {max_user_turns}")
-    if not any(text.strip() for text in user_texts or [message.content for message in prompt]):
+    if not "".join(user_texts or [message.content for message in prompt]).strip():
         raise EmptyPrompt("the prompt holds no text besides white space; give what the response answers")
 
 

@@ -7,8 +7,7 @@ text nor templates; markers arrive as ids (`template_facts.py` derives them).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 
 def cut_points(ids: Sequence[int], markers: Sequence[Sequence[int]], chunk_tokens: int) -> tuple[int, ...]:
@@ -28,25 +27,31 @@ def cut_points(ids: Sequence[int], markers: Sequence[Sequence[int]], chunk_token
     Returns:
         The starts, ascending, the first 0; just `(0,)` for no ids at all.
     """
-    anchors = sorted({0, *marker_ends(ids, markers)})
-    bounds = [*anchors, len(ids)]
-    starts = [start for anchor, end in pairwise(bounds) for start in range(anchor, end, chunk_tokens)]
+    starts: list[int] = []
+    anchor = 0
+    for end in (*sorted(marker_ends(ids, markers)), len(ids)):
+        starts += range(anchor, end, chunk_tokens)
+        anchor = end
     return tuple(starts) or (0,)
 
 
 def marker_ends(ids: Sequence[int], markers: Sequence[Sequence[int]]) -> set[int]:
     """Positions right after each occurrence of each marker; overlapping occurrences all count."""
     ids_T = tuple(ids)
-    return {start + len(marker) for marker in markers for start in _occurrences(ids_T, tuple(marker))}
+    ends: set[int] = set()
+    for marker in markers:
+        ends.update(_ends_of(ids_T, tuple(marker)))
+    return ends
 
 
-def _occurrences(ids: tuple[int, ...], marker: tuple[int, ...]) -> Iterator[int]:
+def _ends_of(ids: tuple[int, ...], marker: tuple[int, ...]) -> list[int]:
     # tuple.index runs in C: a thousand tokens cost microseconds as long as the marker's first id is rare.
-    start = -1
-    while True:
-        try:
+    ends = []
+    start, length = -1, len(marker)
+    try:
+        while True:
             start = ids.index(marker[0], start + 1)
-        except ValueError:
-            return
-        if ids[start : start + len(marker)] == marker:
-            yield start
+            if ids[start : start + length] == marker:
+                ends.append(start + length)
+    except ValueError:  # no further one
+        return ends

@@ -17,12 +17,12 @@ from service.tokenization.bounds import TokenBound
 from service.tokenization.checks import check_given_ids, check_ids
 from service.tokenization.cuts import cut_points, marker_ends
 from service.tokenization.readout import read_positions, with_appended_id
-from service.tokenization.rendering import PromptCache, Renderer, Rendering
+from service.tokenization.rendering import PromptCache, PromptRendering, Renderer, Rendering
 from service.tokenization.sections import BosPolicy, EosPolicy, Sections, apply_bos, apply_eos, split_sections
 from service.tokenization.template_facts import TemplateFacts
 from service.tokenization.tokenized import TokenizedText, Tokenizes, tokenize_renderings
 from service.tokenization.truncation import TruncationSide, cuts_right, truncate
-from service.types import Conversation, EncodedPair, PairInput, RenderedText, TokenIds, Truncation
+from service.types import Conversation, EncodedPair, Message, PairInput, RenderedText, TokenIds, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ class PairEncoder:
         Returns:
             For each pair, in order, what the engine reads or why there is nothing to read.
         """
-        prompts = PromptCache(self._renderer)
-        drafts = [_or_refusal(self._draft, pair, prompts) for pair in pairs]
+        open_prompt = PromptCache(self._renderer).open if len(pairs) > 1 else self._renderer.open_prompt
+        drafts = [_or_refusal(self._draft, pair, open_prompt) for pair in pairs]
         renderings = [draft for draft in drafts if isinstance(draft, Rendering)]
         tokenized = iter(tokenize_renderings(self._tokenizer, renderings))
         return [self._reply(draft, tokenized, truncation) for draft in drafts]
@@ -102,7 +102,9 @@ class PairEncoder:
         """The most tokens that a pair can have, from its bytes alone; never raises, never tokenizes."""
         return self._bound.of(pair)
 
-    def _draft(self, pair: PairInput, prompts: PromptCache) -> Rendering | TokenIds:
+    def _draft(
+        self, pair: PairInput, open_prompt: Callable[[tuple[Message, ...]], PromptRendering]
+    ) -> Rendering | TokenIds:
         match pair:
             case TokenIds():
                 check_given_ids(pair, self._rules.vocab_size, says_where=self._rules.readout.in_response)
@@ -110,7 +112,7 @@ class PairEncoder:
             case RenderedText():
                 return self._renderer.take_rendered(pair.text, self._rules.bos_text, writes_bos=self._facts.writes_bos)
             case Conversation():
-                return self._renderer.complete(prompts.open(pair.prompt), pair.response)
+                return self._renderer.complete(open_prompt(pair.prompt), pair.response)
 
     def _reply(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -21,6 +20,7 @@ from transformers.utils import chat_template_utils
 from service.errors import BadConversation, SettingsError
 from service.tokenization.escaping import ControlText, control_text
 from service.tokenization.folder import TokenizerFolder
+from service.tokenization.quick_template import quick_render
 from service.tokenization.tokenized import TokenizedText
 from service.tokenization.tokenizer_clone import rename_control_tokens
 from service.types import Message
@@ -119,10 +119,11 @@ def _compiled(tokenizer: Any) -> Callable[..., str] | None:
     if compile_template is None or tokenizer.chat_template is None:
         return None
     try:
-        template = compile_template(tokenizer.get_chat_template())
+        source = tokenizer.get_chat_template()
+        template = compile_template(source)
     except (TemplateError, ValueError):
         return None
-    return partial(template.render, tools=None, documents=None, **tokenizer.special_tokens_map)
+    return quick_render(template, source, {"tools": None, "documents": None, **tokenizer.special_tokens_map})
 
 
 def _as_token(token: str | dict[str, Any]) -> str | AddedToken:

@@ -166,7 +166,7 @@ def slice_pairs(pairs: Sequence[PairInput], slice_chars: int) -> list[list[int]]
 def _num_chars(pair: PairInput) -> int:
     match pair:
         case Conversation():
-            return sum(len(message.content) for message in pair.prompt) + len(pair.response)
+            return sum([len(message.content) for message in pair.prompt]) + len(pair.response)
         case RenderedText():
             return len(pair.text)
         case TokenIds():

@@ -148,9 +148,12 @@ class Renderer:
             InvalidInput: One of its kinds, if the prompt or the template says no.
         """
         check_prompt(prompt, self._max_user_turns)
-        messages = tuple(Message(message.role, self._mark(message.content)) for message in prompt)
+        contents = [message.content for message in prompt]
+        marked = [self._mark(content) for content in contents]
+        is_marked = marked != contents
+        messages = tuple(map(Message, [message.role for message in prompt], marked)) if is_marked else prompt
         opened = self._render(messages, add_generation_prompt=True)
-        return PromptRendering(messages, opened, is_marked=messages != prompt)
+        return PromptRendering(messages, opened, is_marked)
 
     def leave_unopened(self, prompt: PromptRendering) -> str:
         """Renders a prompt without opening the assistant's turn, marks in it."""
@@ -222,12 +225,13 @@ class PromptCache:
 
     def open(self, prompt: tuple[Message, ...]) -> PromptRendering:
         """What `Renderer.open_prompt` returns or raises."""
-        if prompt not in self._opened:
+        opened = self._opened.get(prompt)
+        if opened is None:
             try:
-                self._opened[prompt] = self._renderer.open_prompt(prompt)
+                opened = self._renderer.open_prompt(prompt)
             except InvalidInput as error:
-                self._opened[prompt] = error
-        opened = self._opened[prompt]
+                opened = error
+            self._opened[prompt] = opened
         if isinstance(opened, InvalidInput):
             raise opened
         return opened

@@ -85,7 +85,12 @@ def split_sections(
 
 def longest_suffix(ids: tuple[int, ...], endings: Collection[tuple[int, ...]]) -> int:
     """The length of the longest of `endings` that `ids` ends with, 0 if there is none."""
-    return max((len(ending) for ending in endings if ids[len(ids) - len(ending) :] == ending), default=0)
+    longest = 0
+    for ending in endings:
+        length = len(ending)
+        if length > longest and ids[len(ids) - length :] == ending:
+            longest = length
+    return longest
 
 
 def apply_bos(sections: Sections, bos_id: int | None, policy: BosPolicy) -> Sections:
@@ -94,6 +99,8 @@ def apply_bos(sections: Sections, bos_id: int | None, policy: BosPolicy) -> Sect
         return sections
     # Counted over all ids: a text may consist of BOS and a response only.
     num_written, num_wanted = _num_leading(sections.ids, bos_id), NUM_BOS[policy]
+    if num_written == num_wanted == sections.num_bos:
+        return sections
     return replace(
         sections,
         ids=(bos_id,) * num_wanted + sections.ids[num_written:],
@@ -118,4 +125,7 @@ def apply_eos(sections: Sections, eos_id: int | None, policy: EosPolicy) -> Sect
 
 
 def _num_leading(ids: tuple[int, ...], bos_id: int | None) -> int:
-    return next((index for index, token in enumerate(ids) if token != bos_id), len(ids))
+    for index, token in enumerate(ids):
+        if token != bos_id:
+            return index
+    return len(ids)

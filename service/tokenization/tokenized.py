@@ -40,6 +40,8 @@ class Tokenizes(Protocol):
 
 def tokenize_renderings(tokenizer: Tokenizes, renderings: Sequence[Rendering]) -> list[TokenizedText]:
     """Tokenizes renderings, plain and disguised ones in one batch each; results in the order given."""
+    if len(renderings) == 1 and not renderings[0].breaks:
+        return tokenizer.tokenize([renderings[0].text], disguised=renderings[0].is_disguised)
     results: dict[int, TokenizedText] = {}
     for disguised in (False, True):
         chosen = [index for index, rendering in enumerate(renderings) if rendering.is_disguised == disguised]

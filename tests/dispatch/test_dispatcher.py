@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from service.dispatch.ledger import Ticket
 from service.engine.fake import FakeEngine, fake_score
 from service.errors import Cancelled, DeadlineExceeded, EngineFailure, NonFinite, OutOfMemory
 from service.types import Priority, Reward
@@ -48,6 +49,34 @@ async def test_an_idle_engine_starts_at_once_with_a_lone_pair():
         await replies(counter.ask(encoded([1], [3])), 1)
 
         assert [report.num_pairs for report in counter.reports] == [1, 1]
+
+
+async def test_a_whole_request_is_in_the_engine_before_it_is_awaited(gate):
+    group = random_group(random.Random(2), 5)
+    async with open_counter(gate, max_tokens=1000) as counter:
+        gate.shut()
+        ticket = Ticket(Priority.INTERACTIVE, 1e9)
+        counter.dispatcher.enqueue_all(ticket, enumerate(group))
+
+        assert counter.dispatcher.num_waiting_pairs == 0
+        gate.open()
+        assert [reply.outcome.score for reply in await replies(ticket, 5)] == [score_of(pair) for pair in group]
+        assert [report.num_pairs for report in counter.reports] == [5]
+
+
+async def test_a_request_that_comes_while_a_frame_runs_waits_with_others_for_its_end(gate):
+    pairs = [encoded([number], [2]) for number in range(10, 14)]
+    async with open_counter(gate) as counter:
+        gate.shut()
+        tickets = [Ticket(Priority.INTERACTIVE, 1e9) for _ in pairs]
+        for ticket, pair in zip(tickets, pairs, strict=True):
+            counter.dispatcher.enqueue_all(ticket, [(0, pair)])
+        assert counter.dispatcher.num_waiting_pairs == 3
+        gate.open()
+        for ticket, pair in zip(tickets, pairs, strict=True):
+            assert (await replies(ticket, 1))[0].outcome == Reward(score_of(pair))
+
+        assert [report.num_pairs for report in counter.reports] == [1, 3]
 
 
 async def test_the_next_frame_is_packed_while_one_runs_if_enough_waits_to_fill_it(gate):

@@ -9,12 +9,19 @@ import pytest
 from service.dispatch.engine_thread import EngineThread
 from service.engine.fake import FakeEngine, fake_score
 from service.errors import Cancelled, EngineFailure, NonFinite, OutOfMemory
+from service.scheduling.packing import FrameBuilder
 from service.types import Reward
 from tests.dispatch.conftest import open_counter, replies
-from tests.pairs import encoded
+from tests.pairs import encoded, job
 
 BAD = 9
 """A token whose frame misbehaves."""
+
+
+def frame_of(pair):
+    builder = FrameBuilder(100)
+    builder.try_add(job(1, pair))
+    return builder.build().frame
 
 
 def failing(error):
@@ -136,6 +143,56 @@ async def test_a_forward_that_never_returns_is_given_up_and_everyone_is_answered
         assert "max_forward_s" in come[0].outcome.message
         assert not counter.dispatcher.is_alive
     never.set()
+
+
+async def test_one_timer_bounds_many_frames(monkeypatch):
+    bound_s, bounds = 3600.0, []
+    loop = asyncio.get_running_loop()
+    make = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda *args: bounds.append(args[0]) or make(*args))
+    async with open_counter(max_forward_s=bound_s) as counter:
+        for number in range(50):
+            await replies(counter.ask(encoded([number], [2])), 1)
+
+    assert bounds.count(bound_s) == 1
+
+
+async def test_a_bound_that_passes_while_nothing_runs_ends_nothing():
+    async with open_counter(max_forward_s=0.02) as counter:
+        for number in range(3):
+            (come,) = await replies(counter.ask(encoded([number], [2])), 1)
+            await asyncio.sleep(0.05)
+
+            assert come.outcome == Reward(fake_score([number, 2]))
+        assert counter.dispatcher.is_alive
+
+
+async def test_an_engine_that_refuses_a_frame_is_heard_at_a_later_turn():
+    class Refusing(FakeEngine):
+        def begin(self, frame):
+            raise OutOfMemory("injected")
+
+    thread, told = EngineThread(Refusing()), []
+    thread.hand_over(None, told.append)  # type: ignore[arg-type]  # never read
+    assert told == []
+    await asyncio.sleep(0)
+
+    assert [str(error) for error in told] == ["injected"]
+    await thread.close()
+
+
+async def test_a_frame_that_nobody_awaits_any_more_runs_to_its_end(gate):
+    engine = FakeEngine(on_run=gate)
+    thread = EngineThread(engine)
+    gate.shut()
+    left = asyncio.create_task(thread.run(frame_of(encoded([1], [2]))))
+    await gate.wait_until_entered()
+    left.cancel()
+    gate.open()
+
+    assert await thread.run(frame_of(encoded([3], [4]))) == (Reward(fake_score([3, 4])),)
+    assert [frame.token_ids for frame in engine.frames] == [(1, 2), (3, 4)]
+    await thread.close()
 
 
 async def test_closing_does_not_wait_for_a_thread_that_is_stuck():

@@ -124,3 +124,41 @@ def test_every_job_is_taken_exactly_once_and_no_frame_passes_its_budget(seed):
 
     assert sorted(seen) == list(range(len(pairs)))
     assert (len(line), line.num_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_client_alone_is_served_as_it_would_be_among_others(seed):
+    """The short way for a single client, beside taking turns with a client that has nothing."""
+    rng = random.Random(seed)
+    pairs = [pair for _ in range(8) for pair in random_group(rng, rng.randint(1, 4))]
+    rng.shuffle(pairs)
+    line = line_of(*(job(number, pair) for number, pair in enumerate(pairs)))
+    waiting = line._classes[Priority.INTERACTIVE]
+    seen = set()
+    by_turns = waiting.turns.merged({"": waiting._runs_of("", seen), "idle": iter(())})
+
+    assert list(line.in_order(Priority.INTERACTIVE)) == list(by_turns)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_late_and_what_is_left_is_as_a_look_at_every_job_finds_it(seed):
+    rng = random.Random(seed)
+    line, waiting, now_s = WaitingLine(), {}, 0.0
+    for number in range(200):
+        now_s += rng.random()
+        new = stranger(number, deadline_s=now_s + rng.choice([0.5, 5.0, 60.0]), priority=rng.choice(list(Priority)))
+        line.enqueue(new)
+        waiting[number] = new
+        if rng.random() < 0.3:
+            gone = rng.choice(list(waiting))
+            assert rng.choice([line.drop, line.remove])(gone) is waiting.pop(gone)
+        if rng.random() < 0.3:
+            late = {number for number, each in waiting.items() if each.deadline_s <= now_s}
+            assert {each.job_id for each in line.expire(now_s)} == late
+            waiting = {number: each for number, each in waiting.items() if number not in late}
+
+        assert len(line) == len(waiting)
+        assert line.num_tokens == sum(each.num_tokens for each in waiting.values())
+        assert [line.has(priority) for priority in Priority] == [
+            any(each.priority is priority for each in waiting.values()) for priority in Priority
+        ]
