@@ -106,7 +106,8 @@ class TorchEngine:
 
     def begin(self, frame: Frame) -> Compute:
         """Takes a frame in."""
-        self._kept.drop(frame.drops)
+        if frame.drops:
+            self._kept.drop(frame.drops)
         for store in frame.stores:
             self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
         return partial(self._compute, frame)
