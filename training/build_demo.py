@@ -51,7 +51,7 @@ class DemoSize:
         intermediate_size: Width of its feed-forward layers.
     """
 
-    num_rankings: int = 21_139
+    num_rankings: int = 38_597
     num_tokenizer_rankings: int = 4_000
     num_held_out: int = 400
     vocab_size: int = 4096

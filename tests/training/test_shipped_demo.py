@@ -26,8 +26,6 @@ NATURAL = {"validation": natural("natural_prompts.json"), "test": natural("natur
 change came of what they showed."""
 MISSED = {
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
-    ("How does a vaccine protect someone from getting sick?", "off_topic"),
-    ("Why do we yawn when we see somebody else yawn?", "gibberish"),
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
 }
 """Pairs that the present weights put the wrong way round."""
@@ -85,7 +83,14 @@ def test_length_alone_does_not_explain_the_figure(split: str) -> None:
     assert figures(split)["overall"]["low"] > figures(split)["length_only"]
 
 
-@pytest.mark.xfail(strict=True, reason="target missed on unseen kinds, wordings and topics")
-@SPLITS
+@pytest.mark.parametrize(
+    "split",
+    [
+        pytest.param(
+            "held_out", marks=pytest.mark.xfail(strict=True, reason="0.895: the validation split's target is missed")
+        ),
+        "test",
+    ],
+)
 def test_nine_of_ten_pairs_are_right(split: str) -> None:
     assert figures(split)["overall"]["accuracy"] >= 0.9
