@@ -107,7 +107,8 @@ def create_app(
 class App(FastAPI):
     """FastAPI behind our own middlewares, and beside a short way to the busiest routes.
 
-    Ours are outside so that the short way has them without FastAPI's, which nothing there needs.
+    Ours are outside so that the short way has them without FastAPI's, which nothing there needs. `UnexpectedErrors` is
+    inside FastAPI too, whose own answer to an error nobody foresaw would come first.
     """
 
     def begin_with(self, settings: Settings, observer: Observer) -> None:

@@ -39,10 +39,7 @@ class ApiKey:
         self._digests = tuple(map(_digest_of_setting, keys))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handles one request."""
         known = self._known(scope) if self._digests else None
         if self._digests and known is None and not _is_open(scope):
             message = "the API key is missing or wrong; allowed: Authorization: Bearer KEY, or ?key=KEY"

@@ -1,4 +1,4 @@
-"""What happens to every request before and after its route, as pure ASGI: outermost first, in `create_app`'s order.
+"""What happens to every request before and after its route, as pure ASGI: outermost first, in `app.App`'s order.
 
 `RequestIdentity` names the request, keeps query keys out of everything further in, and states that it finished;
 `UnexpectedErrors` turns what nobody foresaw into a 500; `ApiKey` (`service.api.keys`) asks for the key; `BodyLimit`
@@ -50,10 +50,7 @@ class RequestIdentity:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection; other kinds than HTTP pass."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handles one request."""
         _identify(scope)
         request_id: str = scope["state"]["request_id"]
         held_back = scope["state"]["observer"] = HeldBack(self._observer)
@@ -127,10 +124,7 @@ class BodyLimit:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handles one request."""
         told = header_of(scope, b"content-length")
         if told.isdecimal() and int(told) > self._max_body_bytes:
             error = self._too_large(f"{told} bytes")

@@ -29,7 +29,7 @@ from service.api.scoring_call import Caller
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a handler may ask for, of one request."""
+    """What a handler may ask for, of one request; the request's body has been read and cannot be read again from it."""
 
     body: dict[str, Any]
     request: Request

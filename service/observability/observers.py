@@ -14,6 +14,7 @@ from service.observability.events import Event
 
 _logger = logging.getLogger(__name__)
 MOST_HELD_BACK: Final = 256
+"""So many events are told at once, so that those of a large request are not all kept until its reply."""
 
 _EventT = TypeVar("_EventT", bound=Event)
 

@@ -64,9 +64,8 @@ class ParkingLot:
     def wake(self) -> None:
         """Admits whoever fits now, in each client's order of arrival."""
         for line in list(self._lines.values()):
-            while line and self._admission.fits(line[0].num_pairs, line[0].num_tokens, line[0].client):
+            while line and self._admission.try_admit(line[0].num_pairs, line[0].num_tokens, line[0].client):
                 parked = line[0]
-                self._admission.admit(parked.num_pairs, parked.num_tokens, parked.client)
                 self._leave(parked)
                 parked.gate.set_result(None)
 
