@@ -131,7 +131,8 @@ class TorchEngine:
         self._operation_threads = 1 if has_lanes else self._num_threads
         self._lanes = Lanes(self._num_threads if has_lanes else 1, self._options.min_shared_work)
         self._kept.while_waiting = self._lanes.left
-        self._ladder = frame_ladder(self._options.max_frame_tokens, self._operation_threads)
+        is_fine = has_lanes and self._device.type == "cpu"
+        self._ladder = frame_ladder(self._options.max_frame_tokens, self._operation_threads, is_fine=is_fine)
 
     def _admit_frame_sizes(self, vocab_size: int, progress: Progress) -> None:
         """Admits row counts of frames with a core each, then sharing, if a frame on all cores gets the same bits."""

@@ -1,7 +1,7 @@
-"""The life of one admitted request: encode a slice, put it in line, hand on what has finished.
+"""The life of one admitted request: encode it, put in line what is encoded, hand on what has finished.
 
-A lone short pair is in line as soon as it is admitted. Of any other request the engine starts on the first slice while
-the rest is being tokenized. The request's deadline bounds every wait, so that a caller is answered even if the engine
+A lone short pair is in line as soon as it is admitted. Of any other request the engine starts on what is tokenized
+first while the rest still is. The request's deadline bounds every wait, so that a caller is answered even if the engine
 hangs; what it holds of the queue's room is given back pair by pair.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from service.dispatch.dispatcher import Dispatcher
@@ -18,10 +19,6 @@ from service.errors import DeadlineExceeded, EngineFailure, RewardServiceError
 from service.scheduling.admission import Admission
 from service.tokenization.pool import TokenizerPool
 from service.types import EncodedPair, PairInput, PairOutcome, Reward, Timings, Truncation
-
-ENCODE_SLICE = 256
-"""Pairs encoded before the first of them go in line."""
-
 
 @dataclass(slots=True)
 class _Place:
@@ -70,7 +67,7 @@ class RequestStream:
         if encoded is None:
             self._encoding = asyncio.create_task(self._encode_all(pairs, truncation))
         else:
-            self._place_all(0, encoded, began_s)
+            self._place_all(range(len(pairs)), encoded, began_s)
 
     def __aiter__(self) -> RequestStream:
         return self
@@ -117,27 +114,28 @@ class RequestStream:
         return Reply(index, DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s; not scored"))
 
     async def _encode_all(self, pairs: Sequence[PairInput], truncation: Truncation) -> None:
-        """Encodes slice after slice and puts each in line. Whatever fails, every pair gets its reply."""
-        for start in range(0, len(pairs), ENCODE_SLICE):
-            part = pairs[start : start + ENCODE_SLICE]
-            began_s = self._clock()
-            encoded: Sequence[EncodedPair | RewardServiceError]
-            try:
-                encoded = await self._pool.encode_many(part, truncation, self._ticket.priority)
-            except Exception as error:
-                encoded = _failures(error, len(part))
-            self._place_all(start, encoded, began_s)
+        """Puts pairs in line as they are encoded. Whatever fails, every pair gets its reply."""
+        slices = self._pool.encode_slices(pairs, truncation, self._ticket.priority)
+        began_s = self._clock()
+        async with aclosing(slices):
+            async for indices, encoded in slices:
+                if isinstance(encoded, Exception):
+                    self._place_all(indices, _failures(encoded, len(indices)), began_s)
+                else:
+                    self._place_all(indices, encoded, began_s)
 
-    def _place_all(self, start: int, encoded: Sequence[EncodedPair | RewardServiceError], began_s: float) -> None:
+    def _place_all(
+        self, indices: Sequence[int], encoded: Sequence[EncodedPair | RewardServiceError], began_s: float
+    ) -> None:
         took_s = self._clock() - began_s
-        self._dispatcher.enqueue_all(self._ticket, self._admitted(start, encoded, took_s))
+        self._dispatcher.enqueue_all(self._ticket, self._admitted(indices, encoded, took_s))
 
     def _admitted(
-        self, start: int, encoded: Sequence[EncodedPair | RewardServiceError], tokenize_s: float
+        self, indices: Sequence[int], encoded: Sequence[EncodedPair | RewardServiceError], tokenize_s: float
     ) -> Iterator[tuple[int, EncodedPair]]:
         """Encoded pairs by their indices, their room corrected to what they need; an error is its pair's reply."""
         ticket = self._ticket
-        for index, result in enumerate(encoded, start):
+        for index, result in zip(indices, encoded, strict=True):
             place = self._places[index]
             place.tokenize_s = tokenize_s
             if isinstance(result, RewardServiceError):

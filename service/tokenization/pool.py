@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -84,17 +84,47 @@ class TokenizerPool:
         self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority = Priority.INTERACTIVE
     ) -> Encoded:
         """Encodes pairs on threads, replies in the order given; a cancelled call starts no further slice."""
-        slices = slice_pairs(pairs, SLICE_CHARS)
         replies: dict[int, EncodedPair | InvalidInput] = {}
-        remaining = iter(slices)
-
-        async def encode_some() -> None:
-            for indices in remaining:
-                encoded = await self._encode([pairs[index] for index in indices], truncation, priority)
-                replies.update(zip(indices, encoded, strict=True))
-
-        await asyncio.gather(*(encode_some() for _ in range(min(self._num_threads, len(slices)))))
+        async for indices, encoded in self.encode_slices(pairs, truncation, priority):
+            if isinstance(encoded, Exception):
+                raise encoded
+            replies.update(zip(indices, encoded, strict=True))
         return [replies[index] for index in range(len(pairs))]
+
+    async def encode_slices(
+        self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority
+    ) -> AsyncGenerator[tuple[list[int], Encoded | Exception]]:
+        """Encodes pairs on threads and yields what is done as it is done.
+
+        Yields:
+            Indices of some pairs, and their replies in that order or what the encoder raised. Close it when leaving
+            before the end: no further slice is started then.
+        """
+        slices = iter(slice_pairs(pairs, SLICE_CHARS))
+        running: dict[asyncio.Future[Encoded], list[int]] = {}
+        finished: asyncio.Queue[asyncio.Future[Encoded]] = asyncio.Queue()
+
+        def start() -> None:
+            if (indices := next(slices, None)) is not None:
+                future = self._encode([pairs[index] for index in indices], truncation, priority)
+                running[future] = indices
+                future.add_done_callback(finish)
+
+        def finish(future: asyncio.Future[Encoded]) -> None:
+            if not future.cancelled():
+                start()  # before the free thread looks for its next slice
+            finished.put_nowait(future)
+
+        for _ in range(self._num_threads):
+            start()
+        try:
+            while running:
+                future = await finished.get()
+                error = future.exception()
+                yield running.pop(future), error if isinstance(error, Exception) else future.result()
+        finally:
+            for future in running:
+                future.cancel()
 
     def close(self) -> None:
         """Ends the threads once what they are at is done; what waits is dropped."""
@@ -102,12 +132,14 @@ class TokenizerPool:
             waiting.future.cancel()
         self._executor.shutdown(wait=True)
 
-    async def _encode(self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority) -> Encoded:
-        """Encodes one slice when its turn has come."""
+    def _encode(
+        self, pairs: Sequence[PairInput], truncation: Truncation, priority: Priority
+    ) -> asyncio.Future[Encoded]:
+        """Puts one slice in line, to be encoded when its turn has come."""
         waiting = _Slice(pairs, truncation, asyncio.get_running_loop().create_future())
         self._line.enqueue(waiting, priority, self._clock())
         self._begin()
-        return await waiting.future
+        return waiting.future
 
     def _begin(self) -> None:
         """Gives every free thread a slice: the executor's own line, which knows no classes, stays empty."""

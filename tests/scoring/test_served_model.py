@@ -12,9 +12,8 @@ from service.engine.fake import FakeEngine, fake_score
 from service.errors import ModelNotReady, Overloaded, TooLong
 from service.scheduling.admission import Admission, QueueLimits
 from service.scheduling.batcher import FrameLimits
-from service.scoring.request_stream import ENCODE_SLICE
 from service.scoring.served_model import GoldenPair, LoadedModel, Parts
-from service.tokenization.pool import TokenizerPool
+from service.tokenization.pool import SLICE_CHARS, TokenizerPool, slice_pairs
 from service.types import (
     Conversation,
     Fingerprint,
@@ -107,11 +106,12 @@ async def test_a_request_of_no_pairs_ends_at_once():
 
 
 async def test_many_slices_come_back_complete():
-    pairs = [ids(number) for number in range(3 * ENCODE_SLICE + 7)]
+    pairs = [ids(number, length=40) for number in range(4 * SLICE_CHARS // 40)]
+    assert len(slice_pairs(pairs, SLICE_CHARS)) > 3
     async with serving() as (model, _):
         got = await collect(model, pairs)
 
-    assert [outcome.reward.score for outcome in got] == [fake_score([n] * 5 + [n + 1]) for n in range(len(pairs))]
+    assert [outcome.reward.score for outcome in got] == [fake_score([n] * 40 + [n + 1]) for n in range(len(pairs))]
 
 
 async def test_first_results_come_while_later_pairs_still_wait():
@@ -132,6 +132,18 @@ async def test_a_tokenizer_that_crashes_fails_its_slice_and_nobody_waits_for_eve
         assert (bad.error.code, good.error) == ("engine_failure", None)
         assert "tokenizer" in bad.error.message
         assert (parts.admission.num_pairs, parts.admission.num_tokens) == (0, 0)
+
+
+async def test_a_slice_that_crashes_fails_its_pairs_alone():
+    pairs = [ids(9999 if number == 0 else number, length=40) for number in range(2 * SLICE_CHARS // 40)]
+    (crashing, *_), *others = slice_pairs(pairs, SLICE_CHARS)
+    assert crashing == 0
+    assert others
+    async with serving() as (model, _):
+        got = await collect(model, pairs)
+
+    scored = sorted(index for indices in others for index in indices)
+    assert [outcome.index for outcome in got if outcome.reward is not None] == scored
 
 
 async def test_room_is_given_back_however_a_request_ends():

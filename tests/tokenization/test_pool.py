@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from service.errors import InvalidInput
 from service.tokenization.pool import AT_ONCE_CHARS, AT_ONCE_TURNS, SLICE_CHARS, TokenizerPool, slice_pairs
 from service.types import Conversation, EncodedPair, Message, PairInput, Priority, RenderedText, TokenIds, Truncation
 from tests.tokenization import tiny_tokenizers as tiny
+
+BULK = Priority.BULK
 
 
 class GatedEncoder:
@@ -223,6 +226,38 @@ async def test_slices_of_one_request_run_on_several_threads_at_once() -> None:
 
     assert len(await pool.encode_many(pairs, Truncation.ERROR)) == 4
     pool.close()
+
+
+async def test_what_is_encoded_first_does_not_wait_for_the_rest() -> None:
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1)
+    slices = pool.encode_slices([tiny.say("x" * SLICE_CHARS + str(n)) for n in range(3)], Truncation.ERROR, BULK)
+
+    first = asyncio.ensure_future(anext(slices))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    indices, encoded = await first
+    encoder.gate.clear()
+
+    assert indices == [0]
+    assert encoded == [EncodedPair((1,), (0,), (0,))]
+    encoder.gate.set()
+    assert [indices async for indices, _ in slices] == [[1], [2]]
+    pool.close()
+
+
+async def test_leaving_before_the_end_starts_no_further_slice() -> None:
+    encoder = GatedEncoder()
+    pool = TokenizerPool(encoder, num_threads=1)
+    encoder.gate.set()
+    async with aclosing(
+        pool.encode_slices([tiny.say("x" * SLICE_CHARS + str(n)) for n in range(9)], Truncation.ERROR, BULK)
+    ) as slices:
+        await anext(slices)
+    await asyncio.sleep(0.05)
+    pool.close()
+
+    assert len(encoder.calls) <= 3
 
 
 async def test_a_fault_of_ours_reaches_the_caller() -> None:
