@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from service.cli import bounded_http
 from service.cli.bounded_http import PENDING_BYTES
 from tests.edge import Edge
 
@@ -155,3 +157,54 @@ async def test_white_space_around_a_value_is_not_of_it(edge: Edge) -> None:
     await answered(edge, b"GET /x HTTP/1.1\r\nHost: a\r\nX-Api-Key:  secret \t\r\n\r\n")
 
     assert dict(edge.scopes[0]["headers"])[b"x-api-key"] == b"secret"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twentieth of a second instead of a minute."""
+    monkeypatch.setattr(bounded_http, "HEAD_S", 0.05)
+
+
+async def closed(edge: Edge, *parts: bytes, every_s: float) -> tuple[bytes, bool]:
+    """What a connection gets that is sent `parts` one by one, and whether it is closed some time after the last."""
+    connection, wire = edge.connect()
+    for part in (*parts, b""):
+        if not wire.is_closed:
+            connection.data_received(part) if part else None
+            await asyncio.sleep(every_s)
+    await edge.turns(5)
+    return wire.written, wire.is_closed
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("begun", [HEAD % 0, POST % 0 + HEAD % 1], ids=["first", "second"])
+async def test_a_head_that_does_not_come_to_its_end_is_given_up(edge: Edge, begun: bytes) -> None:
+    """However steadily it comes."""
+    written, is_closed = await closed(edge, begun, *[b"x"] * 8, every_s=0.03)
+
+    assert b"HTTP/1.1 408 Request Timeout\r\n" in written
+    assert b"connection: close\r\n\r\n" in written
+    assert is_closed
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_connection_that_never_asks_is_closed_without_a_word(edge: Edge) -> None:
+    assert await closed(edge, every_s=0.2) == (b"", True)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_body_may_take_its_time(edge: Edge) -> None:
+    """As long as the app waits for it."""
+    written, is_closed = await closed(edge, HEAD % 0 + b"Content-Length: 8\r\n\r\n", *[b"x"] * 8, every_s=0.03)
+
+    assert written.endswith(b"x" * 8)
+    assert not is_closed
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_whoever_has_asked_is_not_hurried(edge: Edge) -> None:
+    """Between requests the connection is uvicorn's to close."""
+    written, is_closed = await closed(edge, POST % 0, POST % 1, every_s=0.15)
+
+    assert written.count(b"HTTP/1.1 200 OK") == 2
+    assert not is_closed

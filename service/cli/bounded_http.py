@@ -2,21 +2,26 @@
 
 On a lone call it takes 0.85 of the time of h11, a parser in Python. But by itself it keeps a head without end as long
 as that grows, adds the fields behind a chunked body to the request's headers, drops the body of a request that offers
-an upgrade (Java's client offers HTTP/2 with every first request), and lets requests in that name no host.
+an upgrade (Java's client offers HTTP/2 with every first request), lets requests in that name no host, and waits for
+ever for the end of a head.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api.arrival import EXTENSION, Arrival
 
 PENDING_BYTES: Final = 16 * 1024
 """The most that may pass without a whole head, a piece of a body or an end; one read of the socket may go beyond."""
+
+HEAD_S: Final = 60.0
+"""How long a head may take, from its first byte or, of a connection's first request, from when that was made."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -27,14 +32,24 @@ class BoundedHttp(HttpToolsProtocol):
 
     _num_pending = 0
     _offers_upgrade = False
+    _is_in_body = False
+    _maybe_waiting_since_s: float | None = None
+    _maybe_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self._arrivals: deque[Arrival] = deque()
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Waits for the first head."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells the requests that have not been answered."""
         super().connection_lost(exc)
+        if self._maybe_timer is not None:
+            self._maybe_timer.cancel()
         while self._arrivals:
             self._arrivals.popleft().leave()
 
@@ -51,14 +66,24 @@ class BoundedHttp(HttpToolsProtocol):
             self.send_400_response(
                 f"{self._num_pending} bytes of a head, or between pieces of a body; allowed: {PENDING_BYTES}"
             )
+        elif self._num_pending and not self._is_in_body:
+            self._wait_for_head()
+        else:
+            self._maybe_waiting_since_s = None
 
     def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP."""
+        self._refuse(400, msg)
+
+    def _refuse(self, status: int, msg: str) -> None:
         """Refuses and closes; closes only, where a reply has begun that this one would fall into."""
         self.logger.warning(msg)
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()
-        else:
-            super().send_400_response(msg)
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(msg))]
+            head = [b"%b: %b\r\n" % field for field in (*self.server_state.default_headers, *fields)]
+            reply = [STATUS_LINE[status], *head, b"connection: close\r\n\r\n", msg.encode("ascii")]
+            self.transport.write(b"".join(reply))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """Lets a request in that names its host, as RFC 9112, 3.2 asks; what comes behind its body is no header of it.
@@ -73,6 +98,7 @@ class BoundedHttp(HttpToolsProtocol):
             raise ValueError(f"{num_hosts} Host headers; allowed: one")
         self._offers_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._offers_upgrade:
+            self._is_in_body = True
             self._arrivals.append(arrival := Arrival())
             self.scope["extensions"] = {EXTENSION: arrival}  # type: ignore[dict-item]  # ours is no dictionary
             super().on_headers_complete()
@@ -87,6 +113,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Ends a request."""
         self._num_pending = 0
         if not self._offers_upgrade:
+            self._is_in_body = False
             super().on_message_complete()
             if self._arrivals:  # none if the reply came before the end of the body
                 self._arrivals[-1].is_whole = True
@@ -96,6 +123,26 @@ class BoundedHttp(HttpToolsProtocol):
         if self._arrivals:  # none on a connection that is lost
             self._arrivals.popleft()
         super().on_response_complete()
+
+    def _wait_for_head(self) -> None:
+        """Notes that a head is to come, or has not come to its end."""
+        if self._maybe_waiting_since_s is None:
+            self._maybe_waiting_since_s = self.loop.time()
+        if self._maybe_timer is None:
+            self._maybe_timer = self.loop.call_later(HEAD_S, self._look)
+
+    def _look(self) -> None:
+        """Gives up whoever has taken too long over a head; how long a body may take is the app's to say."""
+        self._maybe_timer = None
+        if self._maybe_waiting_since_s is None or self.transport.is_closing():
+            return
+        left_s = self._maybe_waiting_since_s + HEAD_S - self.loop.time()
+        if left_s > 0:
+            self._maybe_timer = self.loop.call_later(left_s, self._look)
+        elif self._num_pending == 0:
+            self.transport.close()
+        else:
+            self._refuse(408, f"{self._num_pending} bytes of a head in {HEAD_S:.0f} s, and no end of it")
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Feeds the parser; a request that offers an upgrade is read once more, without the offer."""

@@ -20,6 +20,7 @@ from service.scheduling.admission import Admission
 from service.tokenization.pool import TokenizerPool
 from service.types import EncodedPair, PairInput, PairOutcome, Reward, Timings, Truncation
 
+
 @dataclass(slots=True)
 class _Place:
     """What is known of one pair of the request so far."""
