@@ -266,10 +266,14 @@ class FrameBuilder:
 
 
 def halves(packed: PackedFrame, budget_tokens: int, directory: PrefixDirectory) -> tuple[PackedFrame, ...]:
-    """The frame's jobs as two frames, the first half and the rest, keeping nothing; a frame of one job stays one."""
+    """The frame's jobs as two frames, the first half and the rest, keeping nothing; a frame of one job stays one.
+
+    A job that fits neither, because what it relied on is gone, is in none; nor is there a frame without jobs.
+    """
     jobs = [taken.job for taken in packed.jobs]
     middle = (len(jobs) + 1) // 2
-    return tuple(_frame_of(part, budget_tokens, directory) for part in (jobs[:middle], jobs[middle:]) if part)
+    frames = (_frame_of(part, budget_tokens, directory) for part in (jobs[:middle], jobs[middle:]))
+    return tuple(frame for frame in frames if frame.jobs)
 
 
 def _frame_of(jobs: Sequence[Job], budget_tokens: int, directory: PrefixDirectory) -> PackedFrame:

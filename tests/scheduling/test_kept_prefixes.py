@@ -112,6 +112,20 @@ def test_halves_rely_on_what_is_kept_and_keep_nothing():
     assert first.frame.num_tokens == 2
 
 
+def test_there_is_no_half_without_jobs_when_what_they_relied_on_is_gone():
+    counter = Counter(budget=8, capacity=100)
+    counter.run(job(0, encoded([1] * 6, [2])))
+    for n in (1, 2):
+        counter.line.enqueue(job(n, encoded([1] * 6, [2 + n] * 3)))
+    packed = take_frame(counter.line, counter.limits, 0.0, counter.directory)
+    assert len(packed.jobs) == 2
+    for node in packed.used:
+        counter.directory.unpin(node)
+    counter.directory.forget([slot for prefix in packed.frame.prefixes for slot in prefix])
+
+    assert halves(packed, 8, counter.directory) == ()
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_arrives_in_whatever_order_each_pair_is_read_once_and_as_itself(seed):
     rng = random.Random(seed)
