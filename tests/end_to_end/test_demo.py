@@ -1,8 +1,5 @@
 """The model that ships: it loads as its manifest says, and tells good answers from bad ones on unseen prompts."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from model_store import catalogue
@@ -10,16 +7,16 @@ from model_store.integrity import hash_folder
 from model_store.sources import SHIPPED
 from service.types import Conversation, Message
 from tests.end_to_end.conftest import scores, serving
-from tests.training.test_shipped_demo import MISSED
+from tests.training.test_shipped_demo import MISSED, NATURAL
 
-PROMPTS = json.loads((Path(__file__).parents[1] / "training" / "natural_prompts.json").read_text(encoding="utf-8"))
+PROMPTS = [row for rows in NATURAL.values() for row in rows]
 MAX_WEIGHT_BYTES = 12 * 2**20
 
 
 async def test_a_good_answer_outranks_a_rude_a_gibberish_and_an_off_topic_one():
-    """Ten prompts whose topics and wording are not in the training data. The target is 30 of 30 pairs; what the
-    weights miss is named, so that better ones must say so here."""
-    assert len(PROMPTS) == 10
+    """Three times ten prompts whose topics and wording are not in the training data. The target is every pair; what
+    the weights miss is named, so that better ones must say so here."""
+    assert len(PROMPTS) == 30
     kinds = ("good", "rude", "gibberish", "off_topic")
     wrong = set()
     async with serving("demo") as model:
@@ -28,7 +25,7 @@ async def test_a_good_answer_outranks_a_rude_a_gibberish_and_an_off_topic_one():
             good, *bad = await scores(model, [Conversation(prompt, row[kind]) for kind in kinds])
             wrong |= {(row["prompt"], kind) for kind, score in zip(kinds[1:], bad, strict=True) if score >= good}
 
-    assert wrong == {(prompt, kind) for prompt, kind in MISSED if prompt in {row["prompt"] for row in PROMPTS}}
+    assert wrong == MISSED
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -21,12 +21,18 @@ def natural(name: str) -> list[dict[str, str]]:
     return cases
 
 
-NATURAL = {"validation": natural("natural_prompts.json"), "test": natural("natural_prompts_test.json")}
-"""The first ten were looked at between trainings; the other ten were written before the recipe was changed, and no
-change came of what they showed."""
+NATURAL = {
+    "validation": natural("natural_prompts.json"),
+    "test": natural("natural_prompts_test.json"),
+    "fresh": natural("natural_prompts_fresh.json"),
+}
+"""The first ten were looked at between trainings; the second ten were written before the recipe was changed. A recipe
+that answered to what those showed (more sorts of insults) was tried and not kept. The fresh ten were written for that
+trial, after the weights that ship."""
 MISSED = {
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
+    ("Write a polite email asking my landlord to repair the broken boiler.", "rude"),
 }
 """Pairs that the present weights put the wrong way round."""
 
