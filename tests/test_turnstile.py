@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from service.cli import bounded_http
 from tests.edge import Edge
 
 POST = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
@@ -82,6 +84,22 @@ async def test_a_connection_that_waits_for_its_turn_is_not_closed_as_an_idle_one
     connection.data_received(POST % 2)
 
     assert timer.cancelled()
+
+
+async def test_who_waits_for_its_turn_is_not_taken_for_one_who_never_asks(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head is here: it is not the caller who is slow."""
+    monkeypatch.setattr(bounded_http, "HEAD_S", 0.02)
+    monkeypatch.setattr(edge.turnstile, "_is_open", False)
+    connection, wire = edge.connect()
+    connection.data_received(POST % 0)
+    await asyncio.sleep(0.1)
+
+    assert not wire.is_closed
+    edge.turnstile._turn()
+    await edge.turns(10)
+    assert wire.written.endswith(b"body")
 
 
 async def test_who_leaves_while_waiting_is_not_handled(edge: Edge) -> None:

@@ -69,7 +69,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._num_pending and not self._is_in_body:
             self._wait_for_head()
         else:
-            self._maybe_waiting_since_s = None
+            self._wait_no_more()
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP."""
@@ -130,6 +130,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._maybe_waiting_since_s = self.loop.time()
         if self._maybe_timer is None:
             self._maybe_timer = self.loop.call_later(HEAD_S, self._look)
+
+    def _wait_no_more(self) -> None:
+        """Notes that it is the caller who waits."""
+        self._maybe_waiting_since_s = None
 
     def _look(self) -> None:
         """Gives up whoever has taken too long over a head; how long a body may take is the app's to say."""

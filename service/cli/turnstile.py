@@ -65,6 +65,7 @@ class Connection(OneWriteHttp):
         self._held += data
         if is_first:
             self._unset_keepalive_if_required()  # its caller is not idle: it waits for us
+            self._wait_no_more()
             self._turnstile.enter(self._let_in)
         if len(self._held) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()

@@ -118,12 +118,17 @@ class RequestStream:
         """Puts pairs in line as they are encoded. Whatever fails, every pair gets its reply."""
         slices = self._pool.encode_slices(pairs, truncation, self._ticket.priority)
         began_s = self._clock()
-        async with aclosing(slices):
-            async for indices, encoded in slices:
-                if isinstance(encoded, Exception):
-                    self._place_all(indices, _failures(encoded, len(indices)), began_s)
-                else:
-                    self._place_all(indices, encoded, began_s)
+        left = set(range(len(pairs)))
+        try:
+            async with aclosing(slices):
+                async for indices, encoded in slices:
+                    left.difference_update(indices)
+                    results: Sequence[EncodedPair | RewardServiceError] = (
+                        _failures(encoded, len(indices)) if isinstance(encoded, Exception) else encoded
+                    )
+                    self._place_all(indices, results, began_s)
+        except Exception as error:
+            self._place_all(sorted(left), _failures(error, len(left)), began_s)
 
     def _place_all(
         self, indices: Sequence[int], encoded: Sequence[EncodedPair | RewardServiceError], began_s: float

@@ -85,10 +85,11 @@ class TokenizerPool:
     ) -> Encoded:
         """Encodes pairs on threads, replies in the order given; a cancelled call starts no further slice."""
         replies: dict[int, EncodedPair | InvalidInput] = {}
-        async for indices, encoded in self.encode_slices(pairs, truncation, priority):
-            if isinstance(encoded, Exception):
-                raise encoded
-            replies.update(zip(indices, encoded, strict=True))
+        async with contextlib.aclosing(self.encode_slices(pairs, truncation, priority)) as slices:
+            async for indices, encoded in slices:
+                if isinstance(encoded, Exception):
+                    raise encoded
+                replies.update(zip(indices, encoded, strict=True))
         return [replies[index] for index in range(len(pairs))]
 
     async def encode_slices(
