@@ -122,11 +122,11 @@ class RequestStream:
         try:
             async with aclosing(slices):
                 async for indices, encoded in slices:
-                    left.difference_update(indices)
                     results: Sequence[EncodedPair | RewardServiceError] = (
                         _failures(encoded, len(indices)) if isinstance(encoded, Exception) else encoded
                     )
                     self._place_all(indices, results, began_s)
+                    left.difference_update(indices)
         except Exception as error:
             self._place_all(sorted(left), _failures(error, len(left)), began_s)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,12 +102,13 @@ class TokenizerPool:
             Indices of some pairs, and their replies in that order or what the encoder raised. Close it when leaving
             before the end: no further slice is started then.
         """
-        slices = iter(slice_pairs(pairs, SLICE_CHARS))
+        slices = deque(slice_pairs(pairs, SLICE_CHARS))
         running: dict[asyncio.Future[Encoded], list[int]] = {}
         finished: asyncio.Queue[asyncio.Future[Encoded]] = asyncio.Queue()
 
         def start() -> None:
-            if (indices := next(slices, None)) is not None:
+            if slices:
+                indices = slices.popleft()
                 future = self._encode([pairs[index] for index in indices], truncation, priority)
                 running[future] = indices
                 future.add_done_callback(finish)
@@ -124,6 +126,7 @@ class TokenizerPool:
                 error = future.exception()
                 yield running.pop(future), error if isinstance(error, Exception) else future.result()
         finally:
+            slices.clear()  # one of those that run may be done, and not have told of it yet
             for future in running:
                 future.cancel()
 

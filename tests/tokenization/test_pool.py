@@ -260,6 +260,29 @@ async def test_leaving_before_the_end_starts_no_further_slice() -> None:
     assert len(encoder.calls) <= 3
 
 
+async def test_a_slice_that_is_done_as_its_caller_leaves_starts_none_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells of its end only after the caller is gone."""
+    futures: list[asyncio.Future[list[EncodedPair | InvalidInput]]] = []
+
+    def begun(*_: object) -> asyncio.Future[list[EncodedPair | InvalidInput]]:
+        futures.append(asyncio.get_running_loop().create_future())
+        return futures[-1]
+
+    pool = TokenizerPool(GatedEncoder(), num_threads=1)
+    monkeypatch.setattr(pool, "_encode", begun)
+    slices = pool.encode_slices([tiny.say("x" * SLICE_CHARS + str(n)) for n in range(9)], Truncation.ERROR, BULK)
+    first = asyncio.ensure_future(anext(slices))
+    await asyncio.sleep(0)
+    futures[0].set_result([])
+    await first
+    futures[1].set_result([])
+    await slices.aclose()
+    await asyncio.sleep(0)
+    pool.close()
+
+    assert len(futures) == 2
+
+
 async def test_a_fault_of_ours_reaches_the_caller() -> None:
     pool = TokenizerPool(BrokenEncoder(), num_threads=1)
 
