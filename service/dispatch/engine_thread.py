@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -172,12 +172,7 @@ class EngineThread:
             except BaseException as error:
                 self._end(f"the engine raised {type(error).__name__}: {error}")
                 continue
-            self._settle_soon(call, returned)
-
-    def _settle_soon(self, call: _Call, returned: object) -> None:
-        """Has a verb's caller told; callable from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            call.loop.call_soon_threadsafe(self._settle, call, returned)
+            _soon(call.loop, self._settle, call, returned)
 
     def _settle(self, call: _Call, returned: object) -> None:
         """Tells a verb's caller, once: a frame may be done and given up at the same moment."""
@@ -190,16 +185,26 @@ class EngineThread:
         call.tell(returned)
 
     def _end(self, reason: str) -> None:
-        """Ends all service: fails everything handed over and lets each thread go when it comes back."""
+        """Ends all service: fails everything handed over, at one turn, and lets each thread go when it comes back."""
         with self._lock:
             if self._ended_because:
                 return
             self._ended_because = reason
             left = list(self._open)
-        for call in left:
-            self._settle_soon(call, EngineFailure(f"the engine thread is not running: {reason}"))
+        for loop in {call.loop for call in left}:
+            _soon(loop, self._fail, [call for call in left if call.loop is loop])
         for _ in self._threads:
             self._calls.put(None)
+
+    def _fail(self, calls: Iterable[_Call]) -> None:
+        for call in calls:
+            self._settle(call, EngineFailure(f"the engine thread is not running: {self._ended_because}"))
+
+
+def _soon(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *told: object) -> None:
+    """Has a loop tell someone; callable from any thread."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(tell, *told)
 
 
 def _resolve(future: asyncio.Future[Any], returned: object) -> None:

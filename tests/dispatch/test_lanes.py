@@ -97,6 +97,29 @@ async def test_a_frame_that_fails_beside_another(gate, error):
         assert [reply.outcome for reply in come] == [Reward(fake_score(pair(number).ids)) for number in (10, 11)]
 
 
+async def test_all_that_an_ended_engine_had_is_told_at_one_turn_however_slowly_its_thread_goes_on(monkeypatch):
+    """Else a frame that ran beside might still be rewarded, or not, as threads happen to be scheduled."""
+    ends = threading.Barrier(4)
+
+    def run(frame):
+        ends.wait(10)
+        if BAD in frame.token_ids:
+            raise SystemExit(1)
+        threading.Event().wait(0.2)
+
+    def slowly(loop, *told, soon=asyncio.BaseEventLoop.call_soon_threadsafe):
+        soon(loop, *told)
+        threading.Event().wait(0.1)
+
+    lanes = FakeEngine(20, on_run=run, num_lanes=4)
+    async with open_counter(engine=lanes, max_tokens=20) as counter:
+        tickets = [counter.ask(pair(number), pair(20 + number)) for number in (10, BAD, 11, 12)]
+        monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", slowly)
+        come = [await replies(ticket, 2) for ticket in tickets]
+
+    assert all(isinstance(reply.outcome, EngineFailure) for both in come for reply in both)
+
+
 async def test_a_frame_that_hangs_beside_others_that_do_not_is_given_up():
     never = threading.Event()
 
