@@ -1,9 +1,9 @@
 """Attention over a frame: each chunk attends to its ancestors and causally to itself, nothing else.
 
 One call of `scaled_dot_product_attention` a chunk: its shapes are a function of the pair alone, so that alone,
-grouped and batched give the same bits. Our own layers (`decoder_layer`) call it directly; any other layer finds it
-in transformers' public attention registry under `ATTENTION_NAME`, and the layout of the frame travels to it as a
-keyword argument.
+grouped and batched give the same bits. Where the device has it, one call a frame (`varlen`). Our own layers
+(`decoder_layer`) call it directly; any other layer finds it in transformers' public attention registry under
+`ATTENTION_NAME`, and the layout of the frame travels to it as a keyword argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from service.engine.key_values import KeyValues
-from service.engine.spans import FrameLayout
+from service.engine.spans import ChunkRuns, FrameLayout
 
 ATTENTION_NAME = "reward_frames"
 """What `config._attn_implementation` says once our attention is in place."""
@@ -36,9 +36,12 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
     Returns:
         (1, N, heads, head_dim); zero in the rows that only fill the frame up.
     """
-    output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
+    if frame.runs is None:
+        output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
+    else:
+        output = _attend_runs(query, seen, frame.runs, scaling=scaling, window=window)
     output[:, frame.num_tokens :] = 0
-    for span in frame.spans:
+    for span in frame.spans if frame.runs is None else frame.runs.blind:
         key, value = seen.seen_by(span)
         mask = frame.mask(span, window, query)
         attended = F.scaled_dot_product_attention(
@@ -51,6 +54,14 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
         )
         output[:, span.start : span.stop] = attended.transpose(1, 2)
     return output
+
+
+def _attend_runs(
+    query: Tensor, seen: KeyValues, chunks: ChunkRuns, *, scaling: float | None, window: int | None
+) -> Tensor:
+    """(1, N, heads, head_dim): every chunk at once; undefined for blind chunks and the rows that fill up."""
+    key, value = seen.of_runs(chunks.slots, chunks.key_rows, expands=not chunks.attention.takes_groups)
+    return chunks.attention(query[0].transpose(0, 1), key, value, chunks.runs, scaling=scaling, window=window)[None]
 
 
 def attend_read_rows(

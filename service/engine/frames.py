@@ -12,7 +12,9 @@ from torch import Tensor
 
 from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
+from service.engine.run_plan import RunPlan
 from service.engine.spans import ChunkSpan, FrameLayout
+from service.engine.varlen import VarlenAttention
 from service.frame import Frame
 
 FILL_TOKEN = 0
@@ -43,6 +45,7 @@ def to_tensors(
     lanes: Lanes,
     *,
     only_read: bool = False,
+    varlen: VarlenAttention | None = None,
 ) -> FrameTensors:
     """Lays a frame out on the device, filled up to the smallest admitted size that holds it.
 
@@ -51,20 +54,41 @@ def to_tensors(
         kept: Where the chunks of other frames are, and this one's will be.
         lanes: The cores that the frame's work may be spread over.
         only_read: Leave the rows that nobody reads out of the last layer's queries and what follows them.
+        varlen: Attention of a whole frame, where the device has one.
     """
-    num_rows = _filled(frame.num_tokens, frame_sizes)
-    num_fill = num_rows - frame.num_tokens
-    ids = torch.tensor([[*frame.token_ids, *[FILL_TOKEN] * num_fill], [*frame.position_ids, *[0] * num_fill]])
-    ids = ids.to(device)
     spans = chunk_spans(frame, kept)
+    wanted = rows_wanted(frame) if only_read else []
+    plan = RunPlan.of(spans, _filled(frame.num_tokens, frame_sizes), kept) if varlen is not None and spans else None
+    ids, positions, rows, *of_plan = _copied(
+        [
+            _filled_up(frame.token_ids, frame_sizes, FILL_TOKEN),
+            _filled_up(frame.position_ids, frame_sizes, 0),
+            _filled_up(wanted, frame_sizes, 0),
+            *(plan.numbers if plan is not None else ()),
+        ],
+        device,
+    )
     layout = FrameLayout(spans, frame.num_tokens, kept, lanes)
-    if not only_read:
-        return FrameTensors(ids[:1], ids[1:], layout, None)
-    wanted = rows_wanted(frame)
-    layout.reads = tuple((row, spans[bisect_right(frame.chunk_bounds, row) - 1]) for row in wanted)
-    fill = [0] * (_filled(len(wanted), frame_sizes) - len(wanted))
-    layout.rows = torch.tensor([*wanted, *fill], device=device, dtype=torch.int64)
-    return FrameTensors(ids[:1], ids[1:], layout, layout.rows[: len(wanted)])
+    if varlen is not None and plan is not None:
+        layout.runs = plan.on_device(varlen, *of_plan)
+    if only_read:
+        layout.reads = tuple((row, spans[bisect_right(frame.chunk_bounds, row) - 1]) for row in wanted)
+        layout.rows = rows
+    return FrameTensors(ids[None], positions[None], layout, rows[: len(wanted)] if only_read else None)
+
+
+def _copied(parts: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Parts on the device: as they are on the processor, else in one copy that waits for nothing."""
+    if device.type == "cpu":
+        return parts
+    there = torch.cat(list(parts)).pin_memory().to(device, non_blocking=True)
+    return torch.split(there, [len(part) for part in parts])
+
+
+def _filled_up(numbers: Sequence[int], frame_sizes: Sequence[int], fill: int) -> Tensor:
+    """As int64, with fill up to the smallest admitted size that holds them."""
+    num_fill = _filled(len(numbers), frame_sizes) - len(numbers)
+    return torch.tensor([*numbers, *[fill] * num_fill], dtype=torch.int64)
 
 
 def _filled(num_rows: int, frame_sizes: Sequence[int]) -> int:

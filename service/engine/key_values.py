@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from service.engine.prefix_slots import PrefixSlots
@@ -67,6 +68,21 @@ class KeyValues:
         num_keys = self._lay_out((*span.slots, *span.ancestors, *own), span.num_before + span.stop - span.start)
         return self._laid_out[0][:, :, :num_keys], self._laid_out[1][:, :, :num_keys]
 
+    def of_runs(self, slots: Sequence[int], key_rows: Tensor | None, *, expands: bool) -> tuple[Tensor, Tensor]:
+        """Keys and values at `key_rows` of the frame's rows with the kept chunks behind them, (K, heads, head_dim).
+
+        Args:
+            key_rows: None for the frame's rows as they lie.
+            expands: Whether each head is repeated for the query heads that share it.
+        """
+        key, value = (
+            _gathered([rows, *(self._segment(slot, which) for slot in slots)], key_rows)
+            for which, rows in enumerate(self._rows)
+        )
+        if expands and self._num_groups > 1:
+            return key.repeat_interleave(self._num_groups, dim=1), value.repeat_interleave(self._num_groups, dim=1)
+        return key, value
+
     def _store(self, spans: Iterable[ChunkSpan]) -> None:
         for span in spans:
             if span.store is not None:
@@ -99,3 +115,10 @@ class KeyValues:
 
     def _empty(self, rows: Tensor, room: int) -> Tensor:
         return rows.new_empty(1, rows.shape[1] * self._num_groups, room, rows.shape[3])
+
+
+def _gathered(parts: Sequence[Tensor], rows: Tensor | None) -> Tensor:
+    """Rows of parts laid end to end, each (1, heads, n, head_dim); (K, heads, head_dim)."""
+    rows_first = [part[0].transpose(0, 1) for part in parts]
+    laid_out = rows_first[0] if len(parts) == 1 else torch.cat(rows_first)
+    return laid_out if rows is None else laid_out.index_select(0, rows)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
+from service.engine.varlen import Runs, VarlenAttention
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,26 @@ class ChunkSpan:
     store: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkRuns:
+    """A frame's chunks as runs; made once a frame and used by every layer.
+
+    Attributes:
+        attention: What computes them.
+        key_rows: Where the K keys of the runs are among the frame's rows and, behind these, those of `slots`; None
+            where each run's keys are its own rows as they lie.
+        slots: Kept chunks that are seen, each once.
+        blind: Chunks that do not see themselves. Their runs are there to keep the order; what comes out of them is to
+            be replaced.
+    """
+
+    attention: VarlenAttention
+    runs: Runs
+    key_rows: Tensor | None
+    slots: tuple[int, ...]
+    blind: tuple[ChunkSpan, ...]
+
+
 @dataclass(slots=True)
 class FrameLayout:
     """The chunks of one frame, what is kept of others, and the masks, made once a frame and used by every layer.
@@ -40,6 +61,7 @@ class FrameLayout:
         reads: The rows that go on after the last layer's attention, each with its chunk.
         lanes: The cores that the frame's work may be spread over.
         rows: Those rows' numbers, filled up to an admitted count; None where all rows go on (see `decoder_layer`).
+        runs: The chunks as runs for one call of attention, where the device has that.
     """
 
     spans: Sequence[ChunkSpan]
@@ -48,6 +70,7 @@ class FrameLayout:
     lanes: Lanes
     reads: Sequence[tuple[int, ChunkSpan]] = ()
     rows: Tensor | None = None
+    runs: ChunkRuns | None = None
     _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
 
     def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:

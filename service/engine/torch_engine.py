@@ -6,18 +6,19 @@ weights is listed in `info().numeric_mode`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention, decoder_layer, self_check
+from service.engine import attention, decoder_layer, self_check, varlen
 from service.engine.failures import engine_errors
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_bits
-from service.engine.frames import to_tensors
+from service.engine.frames import FrameTensors, to_tensors
 from service.engine.heads import Head, read_rewards
 from service.engine.lanes import WORTH_SHARING, Lanes
 from service.engine.memory import longest_pair, peak_bytes
@@ -25,6 +26,8 @@ from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Compute, Progress
+from service.engine.self_check import PlainForward
+from service.engine.varlen import VarlenAttention
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -59,11 +62,13 @@ class TorchEngine:
         self._device = parameter.device
         self._dtype = parameter.dtype
         self._num_threads = options.num_threads if self._device.type == "cpu" else 1
+        self._lays_out_ahead = self._device.type != "cpu"
         num_layers = int(backbone.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
         self._kept = PrefixSlots(num_layers)
         self._take_lanes()
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
+        self._varlen: VarlenAttention | None = None
         self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
 
     def info(self) -> EngineInfo:
@@ -100,7 +105,7 @@ class TorchEngine:
             self._linear = self._install_layers()
             if self._device.type == "cpu":
                 torch.set_num_threads(self._operation_threads)
-            self_check.compare(plain, self._hidden, self._ladder)
+            self._choose_attention(plain, progress)
             self._admit_frame_sizes(vocab_size, progress)
         self._touch_memory(vocab_size, progress)
 
@@ -110,20 +115,44 @@ class TorchEngine:
             self._kept.drop(frame.drops)
         for store in frame.stores:
             self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
-        return partial(self._compute, frame)
+        return partial(self._compute, frame, self._laid_out_ahead(frame))
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
         """Takes a frame in and computes it."""
         return self.begin(frame)()
 
-    def _compute(self, frame: Frame) -> tuple[Reward, ...]:
-        try:
+    def _laid_out_ahead(self, frame: Frame) -> FrameTensors | None:
+        """On an accelerator a frame is laid out, and copied, while the one before it runs; cores have enough to do."""
+        if not self._lays_out_ahead:
+            return None
+        with self._keeps_nothing_if_it_fails(frame), engine_errors(frame.num_tokens):
+            return self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
+
+    def _compute(self, frame: Frame, ahead: FrameTensors | None) -> tuple[Reward, ...]:
+        with self._keeps_nothing_if_it_fails(frame):
             self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
             with engine_errors(frame.num_tokens), torch.inference_mode(), self._lanes.entered():
-                return self._rewards(frame)
+                return self._rewards(frame, ahead)
+
+    @contextmanager
+    def _keeps_nothing_if_it_fails(self, frame: Frame) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self._kept.drop(store.slot for store in frame.stores)
             raise
+
+    def _choose_attention(self, plain: Sequence[PlainForward], progress: Progress) -> None:
+        """Takes attention of whole frames if the device has it and it agrees with the plain forward; else of chunks."""
+        self._varlen = varlen.find(self._device, self._dtype)
+        if self._varlen is not None:
+            try:
+                self_check.compare(plain, self._hidden, self._ladder)
+                return
+            except Exception as error:  # of a kernel, or a wrong result: there is another way
+                progress(f"attention of whole frames is not used: {error}")
+                self._varlen = None
+        self_check.compare(plain, self._hidden, self._ladder)
 
     def _take_lanes(self) -> None:
         """Decides what the cores are for: frames, or the operations of one. Done again when warm: layers change."""
@@ -162,9 +191,10 @@ class TorchEngine:
         self._kept = PrefixSlots(0)
         self._lanes.close()
 
-    def _rewards(self, frame: Frame) -> tuple[Reward, ...]:
+    def _rewards(self, frame: Frame, ahead: FrameTensors | None) -> tuple[Reward, ...]:
         """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
-        hidden_NH = self._hidden(frame, self._frame_sizes, only_read=self._linear is not None)[: frame.num_tokens]
+        tensors = ahead or self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
+        hidden_NH = self._forward(frame, tensors)[: frame.num_tokens]
         for store in frame.stores:
             if store.keeps_hidden:
                 self._kept.store_hidden(
@@ -174,9 +204,17 @@ class TorchEngine:
             hidden_NH = torch.cat([hidden_NH, self._kept.hidden(frame.read_slots, like=hidden_NH)])
         return read_rewards(self._head, hidden_NH, frame.read_rows, frame.read_bounds, frame.read_counts)
 
-    def _hidden(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool = False) -> Tensor:
+    def _hidden(self, frame: Frame, frame_sizes: Sequence[int]) -> Tensor:
+        """Hidden states of all rows of a frame after the final norm, (R, H)."""
+        return self._forward(frame, self._laid_out(frame, frame_sizes, only_read=False))
+
+    def _laid_out(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool) -> FrameTensors:
+        return to_tensors(
+            frame, frame_sizes, self._device, self._kept, self._lanes, only_read=only_read, varlen=self._varlen
+        )
+
+    def _forward(self, frame: Frame, tensors: FrameTensors) -> Tensor:
         """Hidden states of a frame after the final norm, (R, H); zeros in rows that were left out."""
-        tensors = to_tensors(frame, frame_sizes, self._device, self._kept, self._lanes, only_read=only_read)
         output = self._backbone(
             input_ids=tensors.input_ids,
             position_ids=tensors.position_ids,
@@ -194,7 +232,7 @@ class TorchEngine:
             self._dtype,
             self._device,
             num_threads=self._operation_threads,
-            attention=attention.ATTENTION_NAME,
+            attention=attention.ATTENTION_NAME if self._varlen is None else f"{attention.ATTENTION_NAME}, varlen",
             linear=self._linear or "torch",
             frame_sizes=self._frame_sizes,
         )

@@ -8,6 +8,7 @@ import torch
 from service.engine.heads import LinearHead
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from tests.engine.models import CONFIGS, HEAD_WEIGHT_OH, MAX_TOKENS, Served, backbone
+from tests.engine.test_kept_prefix_bits import Counter, alone, mixed_pairs
 from tests.pairs import random_group
 
 pytestmark = [
@@ -38,3 +39,20 @@ def test_grouped_and_batched_scores_equal_lone_scores(model):
         order = rng.sample(range(len(pairs)), rng.randint(2, len(pairs)))
 
         assert model.score([pairs[i] for i in order]) == [alone[i] for i in order]
+
+
+def test_kept_dropped_and_split_prompts_give_the_lone_scores(model):
+    rng = random.Random(3)
+    pairs = mixed_pairs(seed=2, num_pairs=60)
+    expected = alone(model, pairs)
+    counter = Counter(model, budget=96, capacity=400)
+
+    for _ in range(10):
+        chosen = rng.sample(range(len(pairs)), rng.randint(1, 20))
+        assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
+
+
+def test_half_precision_takes_attention_of_whole_frames(model, dtype):
+    has_varlen = model.engine.info().numeric_mode["attention"] == "reward_frames, varlen"
+
+    assert has_varlen == (dtype is torch.bfloat16)
