@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from service.engine import packed_linear
 from service.engine.attention import attend, attend_read_rows, layer_of, refuse_unknown
+from service.engine.fused_parts import Fused, FusedParts
 from service.engine.key_values import KeyValues
 from service.engine.lanes import even
 from service.engine.layer_parts import Angles, LayerParts, PackedParts, PlainParts
@@ -126,7 +127,7 @@ def runs_in_lanes(backbone: nn.Module) -> bool:
 
 
 def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) -> str | None:
-    """Replaces the layers if all are known; how their linear maps are computed, or None if they were left alone."""
+    """Replaces the layers if all are known; how their parts are computed, or None if they were left alone."""
     layers: Any = backbone.layers
     if not all(_is_known(layer) for layer in layers):
         install_table(backbone, max_positions)
@@ -146,14 +147,39 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
     return "onednn" if packs else "torch"
 
 
+def fuse(backbone: nn.Module) -> bool:
+    """Has what stands between the maps of our layers compiled, and says so; not if any layer lacks what that needs."""
+    layers: Any = backbone.layers
+    if not all(isinstance(layer, FrameLayer) and type(layer.parts) is PlainParts for layer in layers):
+        return False
+    if not all(_has_silu(layer.parts.layer) for layer in layers):
+        return False
+    fused = Fused()
+    for layer in layers:
+        layer.parts = FusedParts(layer.parts.layer, fused)
+    return True
+
+
+def unfuse(backbone: nn.Module) -> None:
+    """Takes that back."""
+    layers: Any = backbone.layers
+    for layer in layers:
+        if isinstance(layer, FrameLayer) and isinstance(layer.parts, FusedParts):
+            layer.parts = PlainParts(layer.parts.layer)
+
+
 def _can_pack(layers: Any, min_weights: int) -> bool:
     """Tries the maps of the first layer, which stand for all: the rest must be of the same class and have SiLU."""
     maps = [_linears(layer) for layer in layers]
     return (
         all(type(linear) is nn.Linear for of_layer in maps for linear in of_layer)
-        and all(torch.allclose(layer.mlp.act_fn(_PROBE), nn.functional.silu(_PROBE)) for layer in layers)
+        and all(map(_has_silu, layers))
         and packed_linear.can_pack(maps[0], min_weights)
     )
+
+
+def _has_silu(layer: Any) -> bool:
+    return torch.allclose(layer.mlp.act_fn(_PROBE), nn.functional.silu(_PROBE))
 
 
 def _is_known(layer: nn.Module) -> bool:

@@ -39,40 +39,49 @@ class PlainParts:
     """Calls the layer's own modules, in any dtype and on any device, rounding where transformers rounds."""
 
     def __init__(self, layer: nn.Module) -> None:
-        self._layer: Any = layer
+        self.layer: Any = layer
 
     def norm_before_attention(self, hidden_NH: Tensor) -> Tensor:
         """The layer's own norm."""
-        return self._layer.input_layernorm(hidden_NH)  # type: ignore[no-any-return]
+        return self._normed(self.layer.input_layernorm, hidden_NH)
 
     def queries(self, normed_NH: Tensor, angles: Angles) -> Tensor:
         """Own map, own norm of each head if there is one, rotary."""
-        attention = self._layer.self_attn
+        attention = self.layer.self_attn
         query = _heads(attention.q_proj(normed_NH), attention.head_dim)
-        return _rotated(attention.q_norm(query) if hasattr(attention, "q_norm") else query, angles)
+        return self._turned(self._normed(attention.q_norm, query) if hasattr(attention, "q_norm") else query, angles)
 
     def keys_values(self, normed_NH: Tensor, angles: Angles) -> tuple[Tensor, Tensor]:
         """As `queries`; values as they are."""
-        attention = self._layer.self_attn
+        attention = self.layer.self_attn
         key, value = (
             _heads(project(normed_NH), attention.head_dim) for project in (attention.k_proj, attention.v_proj)
         )
-        return _rotated(attention.k_norm(key) if hasattr(attention, "k_norm") else key, angles), value
+        key = self._normed(attention.k_norm, key) if hasattr(attention, "k_norm") else key
+        return self._turned(key, angles), value
 
     def after_attention(self, attended_NhD: Tensor, hidden_NH: Tensor) -> Tensor:
         """Own output map, then the residual."""
-        return hidden_NH + self._layer.self_attn.o_proj(attended_NhD)  # type: ignore[no-any-return]
+        return hidden_NH + self.layer.self_attn.o_proj(attended_NhD)  # type: ignore[no-any-return]
 
     def feed_forward(self, hidden_NH: Tensor) -> Tensor:
         """Own norm and MLP, then the residual."""
-        return hidden_NH + self._layer.mlp(self._layer.post_attention_layernorm(hidden_NH))  # type: ignore[no-any-return]
+        return hidden_NH + self._mlp(self._normed(self.layer.post_attention_layernorm, hidden_NH))
+
+    def _normed(self, norm: nn.Module, rows: Tensor) -> Tensor:
+        return norm(rows)  # type: ignore[no-any-return]
+
+    def _turned(self, rows_NhD: Tensor, angles: Angles) -> Tensor:
+        return rotated(rows_NhD, *angles)
+
+    def _mlp(self, normed_NH: Tensor) -> Tensor:
+        return self.layer.mlp(normed_NH)  # type: ignore[no-any-return]
 
 
-def _rotated(rows_NhD: Tensor, angles: Angles) -> Tensor:
+def rotated(rows_NhD: Tensor, cosines_ND: Tensor, sines_ND: Tensor) -> Tensor:
     """Rotary embedding of halves (GPT-NeoX's order, which Llama's published weights in transformers' layout follow)."""
-    cosines, sines = (table[:, None] for table in angles)
     first, second = rows_NhD.chunk(2, dim=-1)
-    return rows_NhD * cosines + torch.cat((-second, first), dim=-1) * sines
+    return rows_NhD * cosines_ND[:, None] + torch.cat((-second, first), dim=-1) * sines_ND[:, None]
 
 
 class PackedParts:

@@ -18,6 +18,7 @@ def numeric_mode(
     attention: str,
     linear: str,
     frame_sizes: Sequence[int],
+    shortcuts: str = "none",
 ) -> dict[str, str]:
     """The engine's numeric mode as flat text pairs, hashed into every fingerprint."""
     mode = {
@@ -27,6 +28,7 @@ def numeric_mode(
         "transformers": transformers.__version__,
         "attention": attention,
         "linear": linear,
+        "shortcuts": shortcuts,
         "frame_sizes": ",".join(map(str, frame_sizes)),
     }
     if device.type == "cpu":

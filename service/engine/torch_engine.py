@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention, decoder_layer, self_check, varlen
+from service.engine import attention, decoder_layer, self_check, shortcuts
 from service.engine.failures import engine_errors
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_bits
 from service.engine.frames import FrameTensors, to_tensors
@@ -27,7 +27,7 @@ from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Compute, Progress
 from service.engine.self_check import PlainForward
-from service.engine.varlen import VarlenAttention
+from service.engine.shortcuts import Shortcuts
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -68,7 +68,7 @@ class TorchEngine:
         self._take_lanes()
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
-        self._varlen: VarlenAttention | None = None
+        self._shortcuts = Shortcuts()
         self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
 
     def info(self) -> EngineInfo:
@@ -105,7 +105,7 @@ class TorchEngine:
             self._linear = self._install_layers()
             if self._device.type == "cpu":
                 torch.set_num_threads(self._operation_threads)
-            self._choose_attention(plain, progress)
+            shortcuts.choose(self._backbone, self._device, self._dtype, partial(self._check, plain), progress)
             self._admit_frame_sizes(vocab_size, progress)
         self._touch_memory(vocab_size, progress)
 
@@ -142,16 +142,8 @@ class TorchEngine:
             self._kept.drop(store.slot for store in frame.stores)
             raise
 
-    def _choose_attention(self, plain: Sequence[PlainForward], progress: Progress) -> None:
-        """Takes attention of whole frames if the device has it and it agrees with the plain forward; else of chunks."""
-        self._varlen = varlen.find(self._device, self._dtype)
-        if self._varlen is not None:
-            try:
-                self_check.compare(plain, self._hidden, self._ladder)
-                return
-            except Exception as error:  # of a kernel, or a wrong result: there is another way
-                progress(f"attention of whole frames is not used: {error}")
-                self._varlen = None
+    def _check(self, plain: Sequence[PlainForward], shortcuts: Shortcuts) -> None:
+        self._shortcuts = shortcuts
         self_check.compare(plain, self._hidden, self._ladder)
 
     def _take_lanes(self) -> None:
@@ -210,7 +202,13 @@ class TorchEngine:
 
     def _laid_out(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool) -> FrameTensors:
         return to_tensors(
-            frame, frame_sizes, self._device, self._kept, self._lanes, only_read=only_read, varlen=self._varlen
+            frame,
+            frame_sizes,
+            self._device,
+            self._kept,
+            self._lanes,
+            only_read=only_read,
+            varlen=self._shortcuts.varlen,
         )
 
     def _forward(self, frame: Frame, tensors: FrameTensors) -> Tensor:
@@ -232,7 +230,8 @@ class TorchEngine:
             self._dtype,
             self._device,
             num_threads=self._operation_threads,
-            attention=attention.ATTENTION_NAME if self._varlen is None else f"{attention.ATTENTION_NAME}, varlen",
+            attention=attention.ATTENTION_NAME,
+            shortcuts=str(self._shortcuts),
             linear=self._linear or "torch",
             frame_sizes=self._frame_sizes,
         )

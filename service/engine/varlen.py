@@ -17,7 +17,6 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 MIN_MAX_QUERIES = 2
@@ -80,10 +79,8 @@ class TorchVarlen:
         return attended
 
 
-def find(device: torch.device, dtype: torch.dtype) -> VarlenAttention | None:
-    """Torch's attention of runs, if it has one for this device and dtype that takes a scale and a window."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return None
+def find() -> VarlenAttention | None:
+    """Torch's attention of runs, if this torch has one that takes a scale and a window."""
     try:
         from torch.nn.attention.varlen import varlen_attn  # from torch 2.10
     except ImportError:

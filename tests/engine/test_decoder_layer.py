@@ -66,7 +66,7 @@ def test_rows_nobody_reads_do_not_reach_the_mlp():
     """The control: the saving is real. Rows are counted where they enter the last MLP, block by block."""
     engine = served("llama", torch.bfloat16).engine
     counts = []
-    mlp = engine._backbone.layers[-1].parts._layer.mlp
+    mlp = engine._backbone.layers[-1].parts.layer.mlp
     handle = mlp.register_forward_hook(lambda module, given, result: counts.append(result.shape[0]))
     try:
         frame = frame_of(mixed_pairs(seed=7, num_pairs=5))

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from service.engine import varlen
+from service.engine import decoder_layer, shortcuts, varlen
 from service.engine.protocol import PrefixLost
 from service.engine.torch_engine import TorchEngine
 from service.engine.varlen import Runs, TorchVarlen
 from service.frame import Frame, Store
 from service.scheduling.batcher import take_frame
 from service.types import Probe
-from tests.engine.models import CONFIGS, OPTIONS, Served, backbone, head, served
+from tests.engine.models import CONFIGS, DTYPES, OPTIONS, Served, backbone, head, served
 from tests.engine.test_kept_prefix_bits import Counter, alone, mixed_pairs
 from tests.pairs import encoded, job
 
@@ -64,7 +64,10 @@ class ExpandingReference(Reference):
 
 
 def warm_with(monkeypatch, reference, family, dtype, progress=lambda words: None):
-    monkeypatch.setattr(varlen, "find", lambda device, dtype: reference)
+    served(family, dtype)  # the engine to compare with is made once, and must have no shortcut
+    monkeypatch.setattr(shortcuts, "may_take", lambda device, dtype: True)
+    monkeypatch.setattr(decoder_layer, "fuse", lambda backbone: False)
+    monkeypatch.setattr(varlen, "find", lambda: reference)
     engine = TorchEngine(backbone(family, dtype), head(), OPTIONS)
     engine.warm_up(progress)
     return Served(engine)
@@ -76,7 +79,12 @@ def probed(pairs):
 
 @pytest.mark.parametrize(
     ("family", "dtype"),
-    [*((family, torch.float32) for family in CONFIGS), ("qwen3", torch.bfloat16), ("mistral-windowed", torch.bfloat16)],
+    [
+        ("mistral-windowed", torch.float32),
+        ("gemma3", torch.float32),
+        ("qwen3", torch.bfloat16),
+        *(pytest.param(family, dtype, marks=pytest.mark.long) for family in CONFIGS for dtype in DTYPES),
+    ],
     ids=str,
 )
 def test_scores_are_those_of_the_path_of_chunks(monkeypatch, family, dtype):
@@ -86,7 +94,9 @@ def test_scores_are_those_of_the_path_of_chunks(monkeypatch, family, dtype):
     pairs = mixed_pairs(seed=2, num_pairs=30)
     pairs += probed(pairs[:8])
     rng = random.Random(3)
-    expected = alone(served(family, dtype), pairs)
+    plain = served(family, dtype)
+    assert plain.engine.info().numeric_mode["shortcuts"] == "none"
+    expected = alone(plain, pairs)
     counter = Counter(model, budget=96, capacity=400)
     reference.calls.clear()
 
@@ -95,7 +105,7 @@ def test_scores_are_those_of_the_path_of_chunks(monkeypatch, family, dtype):
         assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
     assert reference.calls
     assert any(not torch.equal(runs.query_bounds, runs.key_bounds) for runs in reference.calls)
-    assert model.engine.info().numeric_mode["attention"] == "reward_frames, varlen"
+    assert model.engine.info().numeric_mode["shortcuts"] == "varlen attention"
 
 
 def test_frames_laid_out_before_what_they_rely_on_is_computed(monkeypatch):
@@ -157,8 +167,8 @@ def test_one_that_is_wrong_or_fails_is_not_used_and_the_log_says_why(monkeypatch
     pairs = mixed_pairs(seed=5, num_pairs=8)
 
     assert Counter(model, capacity=400).score(pairs) == alone(served("llama", torch.float32), pairs)
-    assert model.engine.info().numeric_mode["attention"] == "reward_frames"
-    assert any("attention of whole frames is not used" in line and words in line for line in said)
+    assert model.engine.info().numeric_mode["shortcuts"] == "none"
+    assert any(line.startswith("not taken: varlen attention") and words in line for line in said)
 
 
 RUNS = Runs(torch.tensor([0, 1, 3]), torch.tensor([0, 4, 6]), 2, 4)
@@ -205,12 +215,5 @@ def test_a_frame_of_single_tokens_does_not_say_so(monkeypatch):
     assert [runs.max_queries for runs in reference.calls] == [2] * len(reference.calls) != []
 
 
-@pytest.mark.parametrize(
-    ("device", "dtype"), [("cpu", torch.bfloat16), ("cuda", torch.float32), ("meta", torch.bfloat16)], ids=str
-)
-def test_processors_and_single_precision_have_none(device, dtype):
-    assert varlen.find(torch.device(device), dtype) is None
-
-
-def test_torchs_own_is_found_for_half_precision_on_cuda():
-    assert isinstance(varlen.find(torch.device("cuda"), torch.bfloat16), TorchVarlen)
+def test_torch_has_one():
+    assert isinstance(varlen.find(), TorchVarlen)

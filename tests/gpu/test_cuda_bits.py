@@ -52,7 +52,9 @@ def test_kept_dropped_and_split_prompts_give_the_lone_scores(model):
         assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
 
 
-def test_half_precision_takes_attention_of_whole_frames(model, dtype):
-    has_varlen = model.engine.info().numeric_mode["attention"] == "reward_frames, varlen"
+def test_half_precision_takes_shortcuts(model, dtype):
+    taken = model.engine.info().numeric_mode["shortcuts"]
 
-    assert has_varlen == (dtype is torch.bfloat16)
+    assert ("varlen attention" in taken) == (dtype is torch.bfloat16)
+    is_ours = model.engine._linear is not None
+    assert ("fused layers" in taken) == (dtype is torch.bfloat16 and is_ours)
