@@ -17,6 +17,9 @@ from tests.engine.test_varlen import Reference
 
 COMPILES = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ here, and there is none")
 
+QUIET = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+"""Torch's compiler warns of torch itself."""
+
 FAMILIES = ("llama", "qwen3")
 
 
@@ -97,6 +100,7 @@ def test_shortcuts_in_words():
 
 
 @COMPILES
+@QUIET
 @pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_compiled_rows_have_the_same_bits_among_few_and_many(dtype):
@@ -121,6 +125,7 @@ def test_compiled_rows_have_the_same_bits_among_few_and_many(dtype):
 
 
 @COMPILES
+@QUIET
 @pytest.mark.long
 def test_an_engine_with_compiled_layers_gives_a_pair_one_score(monkeypatch):
     monkeypatch.setattr(shortcuts, "may_take", lambda device, dtype: True)
