@@ -123,7 +123,7 @@ def test_a_frame_whose_prefix_is_lost_while_it_waits_says_so(engine, monkeypatch
     assert len(engine._kept) == 0
 
 
-def raise_once(frame):
+def raise_once(frame, ahead):
     raise RuntimeError("injected")
 
 
