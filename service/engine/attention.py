@@ -37,11 +37,11 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
         (1, N, heads, head_dim); zero in the rows that only fill the frame up.
     """
     if frame.runs is None:
-        output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
+        spans, output = frame.spans, query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
     else:
-        output = _attend_runs(query, seen, frame.runs, scaling=scaling, window=window)
+        spans, output = frame.runs.blind, _attend_runs(query, seen, frame.runs, scaling=scaling, window=window)
     output[:, frame.num_tokens :] = 0
-    for span in frame.spans if frame.runs is None else frame.runs.blind:
+    for span in spans:
         key, value = seen.seen_by(span)
         mask = frame.mask(span, window, query)
         attended = F.scaled_dot_product_attention(

@@ -58,7 +58,8 @@ def to_tensors(
     """
     spans = chunk_spans(frame, kept)
     wanted = rows_wanted(frame) if only_read else []
-    plan = RunPlan.of(spans, _filled(frame.num_tokens, frame_sizes), kept) if varlen is not None and spans else None
+    num_rows = _filled(frame.num_tokens, frame_sizes)
+    plan = RunPlan.of(varlen, spans, num_rows, kept) if varlen is not None and spans else None
     ids, positions, rows, *of_plan = _copied(
         [
             _filled_up(frame.token_ids, frame_sizes, FILL_TOKEN),
@@ -69,8 +70,8 @@ def to_tensors(
         device,
     )
     layout = FrameLayout(spans, frame.num_tokens, kept, lanes)
-    if varlen is not None and plan is not None:
-        layout.runs = plan.on_device(varlen, *of_plan)
+    if plan is not None:
+        layout.runs = plan.on_device(*of_plan)
     if only_read:
         layout.reads = tuple((row, spans[bisect_right(frame.chunk_bounds, row) - 1]) for row in wanted)
         layout.rows = rows

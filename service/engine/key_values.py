@@ -79,9 +79,7 @@ class KeyValues:
             _gathered([rows, *(self._segment(slot, which) for slot in slots)], key_rows)
             for which, rows in enumerate(self._rows)
         )
-        if expands and self._num_groups > 1:
-            return key.repeat_interleave(self._num_groups, dim=1), value.repeat_interleave(self._num_groups, dim=1)
-        return key, value
+        return (self._expand(key), self._expand(value)) if expands else (key, value)
 
     def _store(self, spans: Iterable[ChunkSpan]) -> None:
         for span in spans:

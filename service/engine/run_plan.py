@@ -18,6 +18,7 @@ from service.engine.varlen import MIN_MAX_QUERIES, Runs, VarlenAttention
 class RunPlan:
     """`ChunkRuns` as plain integers, before they are on the device."""
 
+    attention: VarlenAttention
     query_bounds: Sequence[int]
     key_bounds: Sequence[int]
     key_rows: Tensor | None
@@ -25,7 +26,7 @@ class RunPlan:
     blind: tuple[ChunkSpan, ...]
 
     @classmethod
-    def of(cls, spans: Sequence[ChunkSpan], num_rows: int, kept: PrefixSlots) -> RunPlan:
+    def of(cls, attention: VarlenAttention, spans: Sequence[ChunkSpan], num_rows: int, kept: PrefixSlots) -> RunPlan:
         """Plans the runs of a frame's chunks, which lie end to end from row 0 of `num_rows`."""
         slots = tuple(dict.fromkeys(slot for span in spans for slot in span.slots))
         offsets = dict(zip(slots, accumulate(map(kept.num_tokens, slots), initial=num_rows), strict=False))
@@ -38,7 +39,7 @@ class RunPlan:
         query_bounds = [0, *(span.stop for span in spans)]
         is_plain = query_bounds == key_bounds
         key_rows = None if is_plain else torch.cat([torch.arange(start, stop) for start, stop in pieces])
-        return cls(query_bounds, key_bounds, key_rows, slots, blind)
+        return cls(attention, query_bounds, key_bounds, key_rows, slots, blind)
 
     @property
     def numbers(self) -> Sequence[Tensor]:
@@ -46,12 +47,12 @@ class RunPlan:
         bounds = torch.tensor([*self.query_bounds, *self.key_bounds])
         return (bounds,) if self.key_rows is None else (bounds, self.key_rows)
 
-    def on_device(self, attention: VarlenAttention, bounds: Tensor, key_rows: Tensor | None = None) -> ChunkRuns:
+    def on_device(self, bounds: Tensor, key_rows: Tensor | None = None) -> ChunkRuns:
         """Puts the plan together with its `numbers`, as they are on the device."""
         query_bounds, key_bounds = bounds.to(torch.int32).view(2, -1)
         longest = max(MIN_MAX_QUERIES, _longest(self.query_bounds))
         runs = Runs(query_bounds, key_bounds, longest, _longest(self.key_bounds))
-        return ChunkRuns(attention, runs, key_rows, self.slots, self.blind)
+        return ChunkRuns(self.attention, runs, key_rows, self.slots, self.blind)
 
 
 def _seen_by(span: ChunkSpan, offsets: dict[int, int], kept: PrefixSlots) -> list[tuple[int, int]]:

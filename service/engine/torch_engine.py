@@ -126,7 +126,7 @@ class TorchEngine:
         if not self._lays_out_ahead:
             return None
         with self._keeps_nothing_if_it_fails(frame), engine_errors(frame.num_tokens):
-            return self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
+            return self._laid_out_to_read(frame)
 
     def _compute(self, frame: Frame, ahead: FrameTensors | None) -> tuple[Reward, ...]:
         with self._keeps_nothing_if_it_fails(frame):
@@ -185,8 +185,7 @@ class TorchEngine:
 
     def _rewards(self, frame: Frame, ahead: FrameTensors | None) -> tuple[Reward, ...]:
         """Runs the frame, keeps what is to be kept of it, and reads its pairs."""
-        tensors = ahead or self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
-        hidden_NH = self._forward(frame, tensors)[: frame.num_tokens]
+        hidden_NH = self._forward(frame, ahead or self._laid_out_to_read(frame))[: frame.num_tokens]
         for store in frame.stores:
             if store.keeps_hidden:
                 self._kept.store_hidden(
@@ -199,6 +198,10 @@ class TorchEngine:
     def _hidden(self, frame: Frame, frame_sizes: Sequence[int]) -> Tensor:
         """Hidden states of all rows of a frame after the final norm, (R, H)."""
         return self._forward(frame, self._laid_out(frame, frame_sizes, only_read=False))
+
+    def _laid_out_to_read(self, frame: Frame) -> FrameTensors:
+        """Where the layers are ours, without the rows that nobody reads in the last one."""
+        return self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
 
     def _laid_out(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool) -> FrameTensors:
         return to_tensors(
