@@ -59,6 +59,8 @@ def choose(
         if (uses_varlen and attention is None) or (fuses and not (may and decoder_layer.fuse(backbone))):
             continue
         taken = Shortcuts(attention if uses_varlen else None, fuses)
+        if fuses:
+            progress("compiling what stands between the layers' maps, which may take a minute")
         try:
             check(taken)
         except Exception as error:  # a kernel that is not there, or a wrong result

@@ -69,6 +69,7 @@ def test_a_shortcut_that_is_wrong_is_left_out_and_the_other_is_kept(accelerated,
     kept = [words for words, name in (("varlen attention", "varlen"), ("fused layers", "fused")) if name not in bad]
     assert engine.info().numeric_mode["shortcuts"] == (" and ".join(kept) or "none")
     assert any(line.startswith("not taken:") for line in said) == bool(bad)
+    assert any(line.startswith("compiling") for line in said)
     assert all(type(layer.parts) is (PlainParts if "fused" in bad else FusedParts) for layer in engine._backbone.layers)
     assert alone(Served(engine), pairs) == alone(served("llama", torch.bfloat16), pairs)
 

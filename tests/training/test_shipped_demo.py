@@ -34,7 +34,7 @@ MISSED = {
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
     ("Write a polite email asking my landlord to repair the broken boiler.", "rude"),
 }
-"""Pairs that the present weights put the wrong way round."""
+"""Pairs that the present weights put the wrong way round: the good answer uses few of the question's words."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason=f"no demo weights in {FOLDER}: build them first")
 
