@@ -1,7 +1,8 @@
 """Attention over a frame: each chunk attends to its ancestors and causally to itself, nothing else.
 
 One call of `scaled_dot_product_attention` a chunk: its shapes are a function of the pair alone, so that alone,
-grouped and batched give the same bits. Where the device has it, one call a frame (`varlen`). Our own layers
+grouped and batched give the same bits. On the processor chunks far behind a prompt share a call for it
+(`shared_prefix`). Where the device has it, one call a frame (`varlen`). Our own layers
 (`decoder_layer`) call it directly; any other layer finds it in transformers' public attention registry under
 `ATTENTION_NAME`, and the layout of the frame travels to it as a keyword argument.
 """
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from service.engine import shared_prefix
 from service.engine.key_values import KeyValues
 from service.engine.spans import ChunkRuns, FrameLayout
 
@@ -41,7 +43,12 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
     else:
         spans, output = frame.runs.blind, _attend_runs(query, seen, frame.runs, scaling=scaling, window=window)
     output[:, frame.num_tokens :] = 0
+    splits = frame.runs is None and shared_prefix.applies(query, seen, window)
+    for siblings in frame.far_families if splits else ():
+        shared_prefix.attend_siblings(query, seen, siblings, output, scaling=scaling)
     for span in spans:
+        if splits and span.is_far:
+            continue
         key, value = seen.seen_by(span)
         mask = frame.mask(span, window, query)
         attended = F.scaled_dot_product_attention(

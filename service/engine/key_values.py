@@ -61,12 +61,21 @@ class KeyValues:
 
     def seen_by(self, span: ChunkSpan) -> tuple[Tensor, Tensor]:
         """Keys and values of a chunk's ancestors and its own, (1, heads, keys, head_dim) each; valid until the next."""
-        own = ((span.start, span.stop),) if span.sees_itself else ()
-        if own and not span.num_before:
-            key, value = (self._expand(rows[:, :, span.start : span.stop]) for rows in self._rows)
-            return key, value
-        num_keys = self._lay_out((*span.slots, *span.ancestors, *own), span.num_before + span.stop - span.start)
-        return self._laid_out[0][:, :, :num_keys], self._laid_out[1][:, :, :num_keys]
+        if not span.sees_itself:
+            return self.before(span)
+        if not span.num_before:
+            return self.own(span)
+        own = (span.start, span.stop)
+        return self._laid_end_to_end((*span.slots, *span.ancestors, own), span.num_before + span.stop - span.start)
+
+    def before(self, span: ChunkSpan) -> tuple[Tensor, Tensor]:
+        """As `seen_by`, of a chunk's ancestors alone."""
+        return self._laid_end_to_end((*span.slots, *span.ancestors), span.num_before)
+
+    def own(self, span: ChunkSpan) -> tuple[Tensor, Tensor]:
+        """As `seen_by`, of a chunk's own rows alone, which are not copied."""
+        key, value = (self._expand(rows[:, :, span.start : span.stop]) for rows in self._rows)
+        return key, value
 
     def of_runs(self, slots: Sequence[int], key_rows: Tensor | None, *, expands: bool) -> tuple[Tensor, Tensor]:
         """Keys and values at `key_rows` of the frame's rows with the kept chunks behind them, (K, heads, head_dim).
@@ -90,6 +99,10 @@ class KeyValues:
     def _expand(self, rows: Tensor) -> Tensor:
         """Repeats each key/value head for the query heads that share it."""
         return rows.repeat_interleave(self._num_groups, dim=1) if self._num_groups > 1 else rows
+
+    def _laid_end_to_end(self, segments: Sequence[Segment], room: int) -> tuple[Tensor, Tensor]:
+        num_keys = self._lay_out(segments, room)
+        return self._laid_out[0][:, :, :num_keys], self._laid_out[1][:, :, :num_keys]
 
     def _lay_out(self, segments: Sequence[Segment], room: int) -> int:
         """Copies the segments that are not there yet; returns how many keys they are."""

@@ -12,6 +12,10 @@ from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.varlen import Runs, VarlenAttention
 
+FAR_BEHIND = 512
+"""Tokens before a chunk from which on it attends to them and to itself apart (`shared_prefix`). Behind 300 it is not
+worth it yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkSpan:
@@ -31,6 +35,15 @@ class ChunkSpan:
     slots: tuple[int, ...] = ()
     sees_itself: bool = True
     store: int | None = None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it stands so far behind the start of its pair that its attention may be split."""
+        return self.sees_itself and self.num_before >= FAR_BEHIND
+
+    def is_sibling(self, other: ChunkSpan) -> bool:
+        """Whether it continues the same rows as `other`, whose own rows end where its begin."""
+        return self.start == other.stop and (self.slots, self.ancestors) == (other.slots, other.ancestors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,7 @@ class FrameLayout:
         lanes: The cores that the frame's work may be spread over.
         rows: Those rows' numbers, filled up to an admitted count; None where all rows go on (see `decoder_layer`).
         runs: The chunks as runs for one call of attention, where the device has that.
+        joins_siblings: Whether far siblings attend to what they share at once (`shared_prefix.joins_bits`).
     """
 
     spans: Sequence[ChunkSpan]
@@ -71,7 +85,22 @@ class FrameLayout:
     reads: Sequence[tuple[int, ChunkSpan]] = ()
     rows: Tensor | None = None
     runs: ChunkRuns | None = None
+    joins_siblings: bool = False
+    _families: Sequence[Sequence[ChunkSpan]] | None = None
     _masks: dict[tuple[int, int, int | None, bool], Tensor | None] = field(default_factory=dict)
+
+    @property
+    def far_families(self) -> Sequence[Sequence[ChunkSpan]]:
+        """The far chunks, siblings together if they may be joined."""
+        if self._families is None:
+            families: list[list[ChunkSpan]] = []
+            for span in filter(lambda span: span.is_far, self.spans):
+                if self.joins_siblings and families and span.is_sibling(families[-1][-1]):
+                    families[-1].append(span)
+                else:
+                    families.append([span])
+            self._families = families
+        return self._families
 
     def mask(self, span: ChunkSpan, window: int | None, like: Tensor) -> Tensor | None:
         """Additive mask (queries, keys) of a chunk, or None where plain causality says it all."""

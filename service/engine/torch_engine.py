@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from service.engine import attention, decoder_layer, self_check, shortcuts
+from service.engine import attention, decoder_layer, self_check, shared_prefix, shortcuts
 from service.engine.failures import engine_errors
 from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_bits
 from service.engine.frames import FrameTensors, to_tensors
@@ -69,6 +70,8 @@ class TorchEngine:
         self._frame_sizes = self._ladder[-1:]
         self._linear: str | None = None
         self._shortcuts = Shortcuts()
+        self._splits_far = shared_prefix.is_for(self._device, self._dtype)
+        self._joins_siblings = False
         self._own_attention = str(backbone.config._attn_implementation)  # type: ignore[union-attr]
 
     def info(self) -> EngineInfo:
@@ -105,6 +108,7 @@ class TorchEngine:
             self._linear = self._install_layers()
             if self._device.type == "cpu":
                 torch.set_num_threads(self._operation_threads)
+            self._joins_siblings = self._splits_far and shared_prefix.joins_bits(*_heads_of(self._backbone))
             shortcuts.choose(self._backbone, self._device, self._dtype, partial(self._check, plain), progress)
             self._admit_frame_sizes(vocab_size, progress)
         self._touch_memory(vocab_size, progress)
@@ -204,7 +208,7 @@ class TorchEngine:
         return self._laid_out(frame, self._frame_sizes, only_read=self._linear is not None)
 
     def _laid_out(self, frame: Frame, frame_sizes: Sequence[int], *, only_read: bool) -> FrameTensors:
-        return to_tensors(
+        tensors = to_tensors(
             frame,
             frame_sizes,
             self._device,
@@ -213,6 +217,8 @@ class TorchEngine:
             only_read=only_read,
             varlen=self._shortcuts.varlen,
         )
+        tensors.layout.joins_siblings = self._joins_siblings
+        return tensors
 
     def _forward(self, frame: Frame, tensors: FrameTensors) -> Tensor:
         """Hidden states of a frame after the final norm, (R, H); zeros in rows that were left out."""
@@ -233,8 +239,15 @@ class TorchEngine:
             self._dtype,
             self._device,
             num_threads=self._operation_threads,
-            attention=attention.ATTENTION_NAME,
+            attention=attention.ATTENTION_NAME + (shared_prefix.MODE if self._splits_far else ""),
             shortcuts=str(self._shortcuts),
             linear=self._linear or "torch",
             frame_sizes=self._frame_sizes,
         )
+
+
+def _heads_of(backbone: nn.Module) -> tuple[int, int]:
+    """Number and size of the query heads."""
+    config: Any = backbone.config
+    num_heads = int(config.num_attention_heads)
+    return num_heads, int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
