@@ -25,11 +25,26 @@ NATURAL = {
     "validation": natural("natural_prompts.json"),
     "test": natural("natural_prompts_test.json"),
     "fresh": natural("natural_prompts_fresh.json"),
+    "blind": natural("natural_prompts_blind.json"),
 }
 """The first ten were looked at between trainings; the second ten were written before the recipe was changed. A recipe
 that answered to what those showed (more sorts of insults) was tried and not kept. The fresh ten were written for that
-trial, after the weights that ship."""
+trial, after the weights that ship. The blind ten were written by somebody who saw neither the training data nor any
+other prompt; five of their topics do occur in training: onions, wine on a carpet, tides, credit for a colleague's work,
+and a present for one who retires."""
 MISSED = {
+    ("How do I get red wine out of a cream carpet? It was only spilt about ten minutes ago.", "rude"),
+    ("How do I get red wine out of a cream carpet? It was only spilt about ten minutes ago.", "off_topic"),
+    ("How often should I be feeding my sourdough starter if I only bake at weekends?", "rude"),
+    (
+        "My boss is retiring after thirty years and I've been put in charge of the present. Any ideas for around £100?",
+        "rude",
+    ),
+    (
+        "I moved to Leeds for work three months ago and I still don't know anybody. "
+        "The evenings are getting really lonely.",
+        "rude",
+    ),
     ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
     ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
     ("Write a polite email asking my landlord to repair the broken boiler.", "rude"),
