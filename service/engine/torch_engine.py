@@ -108,7 +108,7 @@ class TorchEngine:
             self._linear = self._install_layers()
             if self._device.type == "cpu":
                 torch.set_num_threads(self._operation_threads)
-            self._joins_siblings = self._splits_far and shared_prefix.joins_bits(*_heads_of(self._backbone))
+            self._joins_siblings = self._may_join_siblings()
             shortcuts.choose(self._backbone, self._device, self._dtype, partial(self._check, plain), progress)
             self._admit_frame_sizes(vocab_size, progress)
         self._touch_memory(vocab_size, progress)
@@ -149,6 +149,11 @@ class TorchEngine:
     def _check(self, plain: Sequence[PlainForward], shortcuts: Shortcuts) -> None:
         self._shortcuts = shortcuts
         self_check.compare(plain, self._hidden, self._ladder)
+
+    def _may_join_siblings(self) -> bool:
+        """Not where threads share an operation: they would split its rows wherever their number says."""
+        is_apt = self._splits_far and self._operation_threads == 1
+        return is_apt and shared_prefix.joins_bits(*_heads_of(self._backbone))
 
     def _take_lanes(self) -> None:
         """Decides what the cores are for: frames, or the operations of one. Done again when warm: layers change."""

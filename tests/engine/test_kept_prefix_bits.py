@@ -48,6 +48,12 @@ class Counter:
         return [scores[number] for number in range(len(pairs))]
 
 
+def score_some(counter, pairs, expected, rng):
+    """Scores a random batch and asserts its bits."""
+    chosen = rng.sample(range(len(pairs)), rng.randint(1, 20))
+    assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
+
+
 def alone(model, pairs):
     """Each pair in a frame of its own, nothing kept."""
     return [score for pair in pairs for score in Counter(model).score([pair])]
@@ -75,8 +81,7 @@ def test_random_batches_through_a_cache_that_evicts_and_frames_that_split_pairs(
     counter = Counter(model, budget=96, capacity=400)
 
     for _ in range(10):
-        chosen = rng.sample(range(len(pairs)), rng.randint(1, 20))
-        assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
+        score_some(counter, pairs, expected, rng)
     assert counter.directory.num_evicted_tokens > 0
     model.engine._kept.drop(counter.directory.take_drops())
     assert sum(map(model.engine._kept.num_tokens, model.engine._kept._kept)) == counter.directory.num_tokens

@@ -13,7 +13,7 @@ from service.engine.lanes import Lanes
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.spans import FAR_BEHIND, ChunkSpan, FrameLayout
 from tests.engine.models import VOCAB_SIZE, served
-from tests.engine.test_kept_prefix_bits import Counter, alone, mixed_pairs
+from tests.engine.test_kept_prefix_bits import Counter, alone, mixed_pairs, score_some
 from tests.engine.test_oracle import FP32_TOLERANCE, plain_score
 from tests.pairs import encoded
 
@@ -54,8 +54,7 @@ def test_however_chunks_are_batched_kept_or_recomputed_they_give_the_same_bits(m
     counter = Counter(model, budget=192, capacity=400)
 
     for _ in range(6):
-        chosen = rng.sample(range(len(pairs)), rng.randint(1, 30))
-        assert counter.score([pairs[i] for i in chosen]) == [expected[i] for i in chosen]
+        score_some(counter, pairs, expected, rng)
 
 
 @pytest.mark.usefixtures("near_is_far")
@@ -106,6 +105,12 @@ def test_a_machine_whose_rows_depend_on_their_block_joins_nothing(monkeypatch):
 
     monkeypatch.setattr(shared_prefix, "_attention", other_bits_in_large_blocks)
     assert not shared_prefix.joins_bits(6, 32)
+
+
+def test_nothing_is_joined_where_threads_share_an_operation():
+    """Layers that are not ours run on both threads: where these part the rows would depend on how many there are."""
+    assert served("llama").engine._joins_siblings
+    assert not served("gemma3").engine._joins_siblings
 
 
 def families(chunks, *, joins=True):
