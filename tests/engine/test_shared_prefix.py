@@ -72,7 +72,7 @@ def test_joined_or_not_the_bits_are_the_same(family, monkeypatch):
 @pytest.mark.parametrize("num_key_value_heads", [2, 6])
 @pytest.mark.parametrize("num_rows", [96, 41])
 def test_the_halves_put_together_are_plain_attention(num_key_value_heads, num_rows):
-    """41 rows: fewer than whole blocks of rows would need."""
+    """Of 41 rows the last whole blocks begin before the chunks do: from these on there are too few."""
     generator = torch.Generator().manual_seed(num_rows)
     query = torch.randn(1, 6, num_rows, 32, generator=generator)
     key, value = (torch.randn(1, num_key_value_heads, num_rows, 32, generator=generator) for _ in range(2))
