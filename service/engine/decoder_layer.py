@@ -144,7 +144,7 @@ def install(backbone: nn.Module, max_positions: int, min_packed_weights: int) ->
             _window(layer.self_attn),
             is_last=index == len(layers) - 1,
         )
-    return "onednn" if packs else "torch"
+    return packed_linear.MODE if packs else "torch"
 
 
 def fuse(backbone: nn.Module) -> bool:

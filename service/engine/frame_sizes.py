@@ -44,18 +44,20 @@ def frame_ladder(max_frame_tokens: int, num_threads: int, *, is_fine: bool = Fal
     of 32 and of the threads of an operation, so that they share rows evenly.
 
     Args:
-        is_fine: Also every sixteenth of the largest, and every multiple of 32 up to 256: on a processor a row that only
-            fills a frame costs as much as any other, and one more row count costs no more than trying it.
+        is_fine: Also every sixteenth of the largest, every thirty-second in its last eighth, and all multiples of 32 up
+            to 256: on a processor a row that only fills a frame costs as much as any other, and one more row count
+            costs no more than trying it.
 
     >>> frame_ladder(500, 2)
     (64, 96, 128, 192, 256, 384, 448, 480, 512)
     >>> frame_ladder(1024, 1, is_fine=True)
-    (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, 1024)
+    (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 928, 960, 992, 1024)
     """
     multiple = math.lcm(SMALLEST_ROWS // 2, num_threads)
     largest = math.ceil(max_frame_tokens / multiple) * multiple
     rungs = {rows for power in range(32) for rows in (SMALLEST_ROWS << power, (SMALLEST_ROWS << power) * 3 // 2)}
-    rungs |= {largest * part // 16 // multiple * multiple for part in (range(1, 16) if is_fine else (14, 15))}
+    parts = (*range(2, 28, 2), *range(28, 32)) if is_fine else (28, 30)
+    rungs |= {largest * part // 32 // multiple * multiple for part in parts}
     if is_fine:
         rungs |= set(range(multiple, 256, multiple))
     return (*sorted(rows for rows in rungs if SMALLEST_ROWS <= rows < largest and rows % multiple == 0), largest)

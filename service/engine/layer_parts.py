@@ -85,7 +85,7 @@ def rotated(rows_NhD: Tensor, cosines_ND: Tensor, sines_ND: Tensor) -> Tensor:
 
 
 class PackedParts:
-    """fp32 on the CPU: maps by oneDNN with SiLU, product and residuals in the same pass, rotary as one product.
+    """fp32 on the CPU: maps by oneDNN with product and residuals in the same pass, rotary as one product.
 
     Queries and keys are laid out with the two halves of each head interleaved, so that a rotary angle is one complex
     number times another; attention scores do not change if queries and keys are permuted alike.
@@ -124,7 +124,7 @@ class PackedParts:
         return self._output.plus(attended_NhD, hidden_NH)
 
     def feed_forward(self, hidden_NH: Tensor) -> Tensor:
-        """Three maps; SiLU, product and residual within them."""
+        """Three maps; product and residual within them."""
         normed = self._norms[1](hidden_NH)
         return self._down.plus(self._up.times(normed, self._gate.silu(normed)), hidden_NH)
 

@@ -32,10 +32,12 @@ class _Kept:
     """One slot: (L, 2, key/value heads, T, head_dim) keys and values of all layers, and (T, H) hidden states.
 
     Attributes:
+        num_rows: Rows of the frame that computes them.
         num_layers: Layers whose keys and values are there; while a forward computes them, it grows one by one.
     """
 
     num_tokens: int
+    num_rows: int
     keys_values: Tensor | None = None
     hidden_TH: Tensor | None = None
     num_layers: int = 0
@@ -46,7 +48,8 @@ class _Kept:
 class PrefixSlots:
     """The kept chunks of one engine; what to keep and drop is decided elsewhere. Usable from several threads.
 
-    A frame may read what another, begun before it, is still computing: it waits until that is there, layer by layer.
+    A frame may read what another, begun before it, is still computing: it begins when that is far enough
+    (`wait_to_follow`), and then still waits for each layer if need be.
 
     Attributes:
         while_waiting: What a thread that waits stays inside.
@@ -66,9 +69,13 @@ class PrefixSlots:
         tensors = (tensor for kept in self._kept.values() for tensor in (kept.keys_values, kept.hidden_TH))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
-    def open(self, slot: int, num_tokens: int) -> None:
-        """Announces a chunk that a coming forward will store layer by layer; what the slot holds stays readable."""
-        self._kept.setdefault(slot, _Kept(num_tokens))
+    def open(self, slot: int, num_tokens: int, num_rows: int) -> None:
+        """Announces a chunk that a coming forward will store layer by layer; what the slot holds stays readable.
+
+        Args:
+            num_rows: Of the whole forward.
+        """
+        self._kept.setdefault(slot, _Kept(num_tokens, num_rows))
 
     def drop(self, slots: Iterable[int]) -> None:
         """Frees slots; one that holds nothing is no error, since its frame may have failed."""
@@ -110,6 +117,20 @@ class PrefixSlots:
         with self._changed:
             kept.hidden_TH = hidden_TH.clone()
             self._changed.notify_all()
+
+    def wait_to_follow(self, slots: Iterable[int], num_rows: int) -> None:
+        """Returns once a forward of `num_rows` rows can begin without having to wait for these slots in every layer.
+
+        A layer takes time by its rows, so a forward that reads what a longer one computes begins as much later; until
+        then the longer one has its core as well.
+
+        Raises:
+            PrefixLost: As `wait_for`.
+        """
+        for slot in slots:
+            kept = self._slot(slot)
+            num_ahead = self.num_layers - self.num_layers * num_rows // max(num_rows, kept.num_rows)
+            self._wait(slot, kept, lambda kept=kept, num=num_ahead: kept.num_layers >= num)  # type: ignore[misc]
 
     def wait_for(self, slots: Iterable[int], layer: int) -> None:
         """Returns once the keys and values of a layer are there.

@@ -118,7 +118,8 @@ class TorchEngine:
         if frame.drops:
             self._kept.drop(frame.drops)
         for store in frame.stores:
-            self._kept.open(store.slot, frame.chunk_bounds[store.chunk + 1] - frame.chunk_bounds[store.chunk])
+            start, stop = frame.chunk_bounds[store.chunk : store.chunk + 2]
+            self._kept.open(store.slot, stop - start, frame.num_tokens)
         return partial(self._compute, frame, self._laid_out_ahead(frame))
 
     def run(self, frame: Frame) -> tuple[Reward, ...]:
@@ -136,6 +137,7 @@ class TorchEngine:
         with self._keeps_nothing_if_it_fails(frame):
             self._kept.require(slot for slots in (*frame.prefixes, frame.read_slots) for slot in slots)
             with engine_errors(frame.num_tokens), torch.inference_mode(), self._lanes.entered():
+                self._kept.wait_to_follow({slot for slots in frame.prefixes for slot in slots}, frame.num_tokens)
                 return self._rewards(frame, ahead)
 
     @contextmanager

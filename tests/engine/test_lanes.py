@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -127,9 +128,32 @@ def raise_once(frame, ahead):
     raise RuntimeError("injected")
 
 
+class Waits(Exception):
+    """Raised instead of waiting."""
+
+
+@pytest.mark.parametrize(("num_rows", "num_layers"), [(1, 7), (2, 6), (4, 4), (5, 3), (8, 0), (20, 0)])
+def test_a_short_frame_begins_so_late_that_it_does_not_catch_up_with_the_long_one_it_reads(num_rows, num_layers):
+    """The long one has 8 rows in each of 8 layers."""
+
+    @contextmanager
+    def waiting():
+        raise Waits
+        yield
+
+    slots = PrefixSlots(8, waiting)
+    slots.open(3, num_tokens=1, num_rows=8)
+    rows = torch.ones(1, 1, 1, 2)
+    for layer in range(8):
+        with nullcontext() if layer >= num_layers else pytest.raises(Waits):
+            slots.wait_to_follow([3], num_rows)
+        slots.store(3, layer, rows, rows)
+    slots.wait_to_follow([3], num_rows)
+
+
 def test_kept_rows_are_waited_for():
     slots = PrefixSlots(1)
-    slots.open(3, num_tokens=2)
+    slots.open(3, num_tokens=2, num_rows=2)
     like = torch.ones(2, 4)
     with ThreadPoolExecutor(1) as executor:
         hidden = executor.submit(slots.hidden, [3], like)
