@@ -77,9 +77,20 @@ def notes_of(recipe: Mapping[str, Any]) -> dict[str, str]:
         "data_sha256": data["sha256"],
         "parameters": str(recipe["num_parameters"]),
     }
+    if "tuning" in recipe:
+        notes["tuning"] = _tuning_words(recipe["tuning"])
     for name, report in recipe["evaluation"].items():
         notes[f"accuracy_{Path(name).stem}"] = _accuracy_words(report)
     return notes
+
+
+def _tuning_words(tuning: Mapping[str, Any]) -> str:
+    data, loss = tuning["data"], tuning["loss"]
+    return (
+        f"then {loss['steps']} steps, {tuning['build_minutes']} minutes, on {data['num_rankings']} rankings "
+        f"({data['num_tokens']} tokens, sha256 {data['sha256']}), {tuning['exchange_share']:.0%} of their open "
+        f"questions exchanges; {tuning['share_back']:.0%} of the way taken back"
+    )
 
 
 def _accuracy_words(report: Mapping[str, Any]) -> str:

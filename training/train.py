@@ -216,6 +216,8 @@ def load_folder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> None:
     """Save model and tokenizer as a plain Hugging Face folder, weights rounded to bf16, in place."""
     model.bfloat16().save_pretrained(folder)
+    for how_loaded in ("is_local", "local_files_only"):  # transformers would write down where the tokenizer came from
+        tokenizer.init_kwargs.pop(how_loaded, None)
     tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 

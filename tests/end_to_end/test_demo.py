@@ -14,9 +14,9 @@ MAX_WEIGHT_BYTES = 12 * 2**20
 
 
 async def test_a_good_answer_outranks_a_rude_a_gibberish_and_an_off_topic_one():
-    """Four times ten prompts whose wording is not in the training data, nor are their topics but for five of the last
+    """Five times ten prompts whose wording is not in the training data, nor are their topics but for five of the fourth
     ten. The target is every pair; what the weights miss is named, so that better ones must say so here."""
-    assert len(PROMPTS) == 40
+    assert len(PROMPTS) == 50
     kinds = ("good", "rude", "gibberish", "off_topic")
     wrong = set()
     async with serving("demo") as model:

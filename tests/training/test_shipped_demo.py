@@ -26,30 +26,21 @@ NATURAL = {
     "test": natural("natural_prompts_test.json"),
     "fresh": natural("natural_prompts_fresh.json"),
     "blind": natural("natural_prompts_blind.json"),
+    "unseen": natural("natural_prompts_unseen.json"),
 }
-"""The first ten were looked at between trainings; the second ten were written before the recipe was changed. A recipe
-that answered to what those showed (more sorts of insults) was tried and not kept. The fresh ten were written for that
-trial, after the weights that ship. The blind ten were written by somebody who saw neither the training data nor any
-other prompt; five of their topics do occur in training: onions, wine on a carpet, tides, credit for a colleague's work,
-and a present for one who retires."""
+"""The first ten were looked at between trainings; the second ten were written before the recipe was changed, the fresh
+ten for a trial of more insults, the blind ten by somebody who saw neither the training data nor any other prompt.
+Exchanges (`training/demo_data/exchanges.py`) were written without sight of any of these forty, and their topics were
+out of bounds; five topics of the blind ten do occur in the older training data: onions, wine on a carpet, tides, credit
+for a colleague's work, and a present for one who retires. The unseen ten were written last, blind, on topics whose
+words occur in no text of training (`test_exchanges.py`), and first scored when the weights had been chosen."""
 MISSED = {
     ("How do I get red wine out of a cream carpet? It was only spilt about ten minutes ago.", "rude"),
     ("How do I get red wine out of a cream carpet? It was only spilt about ten minutes ago.", "off_topic"),
-    ("How often should I be feeding my sourdough starter if I only bake at weekends?", "rude"),
-    (
-        "My boss is retiring after thirty years and I've been put in charge of the present. Any ideas for around £100?",
-        "rude",
-    ),
-    (
-        "I moved to Leeds for work three months ago and I still don't know anybody. "
-        "The evenings are getting really lonely.",
-        "rude",
-    ),
-    ("Can you suggest a cheap dinner for four that has no meat and takes less than half an hour?", "rude"),
-    ("Please write an invitation to my daughter's seventh birthday party on Saturday at three.", "rude"),
-    ("Write a polite email asking my landlord to repair the broken boiler.", "rude"),
+    ("want to make a terrarium in an old demijohn, what do I put in it and how much water does it need", "rude"),
+    ("want to make a terrarium in an old demijohn, what do I put in it and how much water does it need", "off_topic"),
 }
-"""Pairs that the present weights put the wrong way round: the good answer uses few of the question's words."""
+"""Pairs that the present weights put the wrong way round: the good answer is misread as off the topic."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason=f"no demo weights in {FOLDER}: build them first")
 
@@ -108,7 +99,7 @@ def test_length_alone_does_not_explain_the_figure(split: str) -> None:
     "split",
     [
         pytest.param(
-            "held_out", marks=pytest.mark.xfail(strict=True, reason="0.895: the validation split's target is missed")
+            "held_out", marks=pytest.mark.xfail(strict=True, reason="0.896: the validation split's target is missed")
         ),
         "test",
     ],

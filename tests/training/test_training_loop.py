@@ -192,6 +192,19 @@ def test_the_same_seed_gives_the_same_data_and_tokenizer_bytes(tmp_path: Path, q
     assert (tmp_path / "tokenizer.json").read_bytes() == (quick_folder / "tokenizer.json").read_bytes()
 
 
+def test_a_second_phase_alone_starts_from_a_stored_first_one(tmp_path: Path, quick_folder: Path) -> None:
+    whole = json.loads((quick_folder / "recipe.json").read_text())
+
+    recipe = build(0, tmp_path, QUICK, start=quick_folder)
+
+    assert {"exchange_share", "share_back", "training", "data", "loss"} <= set(whole["tuning"])
+    assert recipe["loss"] == whole["loss"]
+    assert recipe["tuning"]["data"] == whole["tuning"]["data"]  # type: ignore[index]
+    assert (tmp_path / "tokenizer_config.json").read_bytes() == (quick_folder / "tokenizer_config.json").read_bytes()
+    before, after = (load_folder(folder)[0] for folder in (quick_folder, tmp_path))
+    assert not torch.equal(before.score.weight, after.score.weight)
+
+
 def test_a_ranking_longer_than_the_model_takes_is_counted_and_left_out(quick_folder: Path) -> None:
     ranking = Ranking((Message("user", "word " * 5000),), ("a", "b"), (1, 2))
 

@@ -49,6 +49,10 @@ with an insult), `evasive` (polite, says nothing). 3: no answer to it: `off_topi
 (insults instead of an answer), `gibberish`. Within a weight people would not agree, so those answers are tied."""
 
 
+_REPLY_SHARE = 0.85
+"""Rude answers that are a reply written for the purpose, where there are any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A question and what it takes to answer it.
@@ -59,6 +63,7 @@ class Task:
         parts: For each asked-for part, sentences that answer it; a checkable question has one part.
         wrong: Sentences that answer a checkable question falsely; empty for open questions.
         topic: The main topic, for sentences about it; empty for checkable questions.
+        replies: Rude replies to it; empty if phrases have to do.
     """
 
     kind: str
@@ -66,6 +71,7 @@ class Task:
     parts: tuple[tuple[str, ...], ...]
     wrong: tuple[str, ...] = ()
     topic: str = ""
+    replies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,8 @@ class AnswerWriter:
         return " ".join(pieces)
 
     def _rude(self, rng: random.Random, task: Task, other: Task, num_words: int) -> str:
+        if task.replies and rng.random() < _REPLY_SHARE:
+            return _of_length(rng, task.replies, num_words)
         if num_words < 15 or rng.random() < 0.7:
             return self._from_section(rng, "rude", task, num_words)
         rest = self.sound(rng, other, num_words // 2)

@@ -20,6 +20,7 @@ from service.types import Message
 from training.demo_data.answers import WEIGHTS, AnswerWriter, Defect, Task
 from training.demo_data.bank import Entry, Fill, fill_once, load_bank, load_phrases
 from training.demo_data.dresses import Dresser
+from training.demo_data.exchanges import KIND, load_exchanges, task_of
 from training.demo_data.kinds import kinds_of
 from training.demo_data.lexicon import Lexicon, Split, load_lexicon
 from training.demo_data.rewording import Reworder
@@ -38,6 +39,8 @@ _INVENTED_SHARE = 0.4
 _NUM_WITH_FEW_DRESSES = 14_000
 """Training rankings that come before answers get sentences drawn anew (`dresses.py`)."""
 _MANY_TURNS_SHARE = 0.08
+_OPEN_WORDS, _CHECKABLE_WORDS, _EXCHANGE_WORDS = (3, 45), (3, 20), (12, 75)
+"""How short and how long answers may be."""
 _LONG_SHARE = 0.006
 """Rankings with 600 to 1,500 tokens a row; they cost fifteen times an ordinary one, so there are few."""
 _OPEN_DEFECTS: tuple[Defect, ...] = (
@@ -70,14 +73,17 @@ class _Shape:
 
 
 class Generator:
-    """Draws the rankings of one split; `ranking(i)` depends on (seed, split, i) alone.
+    """Draws the rankings of one split; `ranking(i)` depends on (seed, split, i, exchange share) alone.
 
     Attributes:
         dresser: What gives checkable answers their sentences.
     """
 
-    def __init__(self, seed: int, split: Split) -> None:
+    def __init__(self, seed: int, split: Split, exchange_share: float = 0.0) -> None:
+        """`exchange_share`: of open questions, those that are exchanges (`exchanges.py`)."""
         self._seed = seed
+        self._exchange_share = exchange_share
+        self._exchanges = load_exchanges(split) if exchange_share else []
         self._lexicon: Lexicon = load_lexicon(split)
         self._phrases = load_phrases(split)
         self._bank: list[Entry] = load_bank(split)
@@ -90,7 +96,7 @@ class Generator:
         """Draw one ranking: a conversation and seven answers, best first, with kind and defects."""
         rng = random.Random(f"{self._seed}/{self._lexicon.split}/{index}")
         drawn = self._drawn(rng, self._maybe_reworder is not None and index >= _NUM_WITH_FEW_DRESSES)
-        if self._maybe_reworder is None or drawn.kind in self._kinds:  # other words would make a right answer wrong
+        if self._maybe_reworder is None or drawn.kind in (*self._kinds, KIND):  # other words would make it untrue
             return drawn
         return self._maybe_reworder.reword(rng, drawn)
 
@@ -102,7 +108,8 @@ class Generator:
     def _drawn(self, rng: random.Random, has_many_dresses: bool) -> Ranking:
         is_checkable = rng.random() < _CHECKABLE_SHARES[self._lexicon.split]
         task, twin = self._checkable_task(rng, has_many_dresses) if is_checkable else self._open_task(rng)
-        shape = _draw_shape(rng, is_checkable)
+        words = _CHECKABLE_WORDS if is_checkable else _EXCHANGE_WORDS if task.kind == KIND else _OPEN_WORDS
+        shape = _draw_shape(rng, words, is_checkable)
         earlier = [self._open_task(rng)[0] for _ in range(shape.num_earlier_turns)]
         answers = [
             (defect, self._answer(rng, defect, task, twin, earlier, _draw_length(rng, shape)))
@@ -139,6 +146,8 @@ class Generator:
 
     def _open_task(self, rng: random.Random) -> tuple[Task, Task]:
         """Draw an open question, and its twin about other topics."""
+        if self._exchange_share and rng.random() < self._exchange_share:
+            return task_of(rng, self._exchanges), task_of(rng, self._exchanges)
         if rng.random() < _MIXED_SHARE:
             return self._mixed_task(rng), self._mixed_task(rng)
         entry = rng.choice(self._bank)
@@ -187,10 +196,12 @@ class Generator:
         return question.lower().rstrip("?.") if rng.random() < 0.05 else question
 
 
-def generate(seed: int, split: Split, num_rankings: int) -> Iterator[Ranking]:
-    """Yield the first rankings of a split; the same arguments give the same bytes."""
-    generator = Generator(seed, split)
-    for index in range(num_rankings):
+def generate(
+    seed: int, split: Split, num_rankings: int, *, first: int = 0, exchange_share: float = 0.0
+) -> Iterator[Ranking]:
+    """Yield rankings of a split from the `first` on; the same arguments give the same bytes."""
+    generator = Generator(seed, split, exchange_share)
+    for index in range(first, first + num_rankings):
         yield generator.ranking(index)
 
 
@@ -199,6 +210,9 @@ def _draw_defects(rng: random.Random, task: Task) -> list[Defect]:
     if task.wrong:
         others = _CHECKABLE_DEFECTS
         fixed = [Defect.NONE, Defect.NONE, Defect.WRONG, Defect.WRONG]
+    elif task.replies:
+        others = tuple(defect for defect in _OPEN_DEFECTS if defect != Defect.RUDE)
+        fixed = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC, Defect.RUDE, Defect.RUDE]
     else:
         others = _OPEN_DEFECTS
         fixed = [Defect.NONE, Defect.NONE, Defect.OFF_TOPIC, Defect.OFF_TOPIC]
@@ -207,7 +221,7 @@ def _draw_defects(rng: random.Random, task: Task) -> list[Defect]:
     return fixed + rng.sample(others, NUM_ANSWERS - len(fixed))
 
 
-def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
+def _draw_shape(rng: random.Random, words: tuple[int, int], is_checkable: bool) -> _Shape:
     """Choose lengths and turns; a few rankings are long, either by their history or by their answers."""
     chance = rng.random()
     if chance < _LONG_SHARE / 2:
@@ -215,7 +229,7 @@ def _draw_shape(rng: random.Random, is_checkable: bool) -> _Shape:
     if chance < _LONG_SHARE and not is_checkable:
         return _Shape(250, 900, num_earlier_turns=0, earlier_words=0)
     num_earlier = rng.randint(1, 2) if chance < _LONG_SHARE + _MANY_TURNS_SHARE else 0
-    return _Shape(3, 20 if is_checkable else 45, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
+    return _Shape(*words, num_earlier_turns=num_earlier, earlier_words=rng.randint(8, 20))
 
 
 def _draw_length(rng: random.Random, shape: _Shape) -> int:
