@@ -16,6 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -171,13 +172,13 @@ def _first_phase(seed: int, out: Path, size: DemoSize) -> dict[str, object]:
 def _second_phase(seed: int, start: Path, out: Path, size: DemoSize) -> dict[str, object]:
     """Train a stored model on; what that was done with."""
     started_s = time.monotonic()
-    rankings = list(
-        generate(seed, Split.TRAIN, size.num_tuning_rankings, first=size.num_rankings, exchange_share=EXCHANGE_SHARE)
-    )
+    num, first = size.num_tuning_rankings, size.num_rankings
+    rankings = list(generate(seed, Split.TRAIN, num, first=first, exchange_share=EXCHANGE_SHARE))
     torch.manual_seed(seed)
     model, tokenizer = load_folder(start)
+    before = deepcopy(model)
     figures = _trained(model, tokenizer, rankings, replace(TUNING, seed=seed), started_s)
-    go_back(model, load_folder(start)[0], SHARE_BACK)
+    go_back(model, before, SHARE_BACK)
     save_folder(model, tokenizer, out)
     return {"exchange_share": EXCHANGE_SHARE, "share_back": SHARE_BACK, **figures, "versions": _versions()}
 

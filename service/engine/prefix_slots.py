@@ -130,7 +130,7 @@ class PrefixSlots:
         for slot in slots:
             kept = self._slot(slot)
             num_ahead = self.num_layers - self.num_layers * num_rows // max(num_rows, kept.num_rows)
-            self._wait(slot, kept, lambda kept=kept, num=num_ahead: kept.num_layers >= num)  # type: ignore[misc]
+            self._wait_for_layers(slot, kept, num_ahead)
 
     def wait_for(self, slots: Iterable[int], layer: int) -> None:
         """Returns once the keys and values of a layer are there.
@@ -139,8 +139,7 @@ class PrefixSlots:
             PrefixLost: If a slot was dropped, or the frame that was to store it failed.
         """
         for slot in slots:
-            kept = self._slot(slot)
-            self._wait(slot, kept, lambda kept=kept: kept.num_layers > layer)  # type: ignore[misc]
+            self._wait_for_layers(slot, self._slot(slot), layer + 1)
 
     def read(self, slot: int, layer: int, which: int) -> Tensor:
         """Keys (`which` 0) or values (1) of a kept chunk at a layer, (1, key/value heads, T, head_dim)."""
@@ -164,6 +163,9 @@ class PrefixSlots:
         if kept is None:
             raise PrefixLost(f"slot {slot} holds nothing")
         return kept
+
+    def _wait_for_layers(self, slot: int, kept: _Kept, num_layers: int) -> None:
+        self._wait(slot, kept, lambda: kept.num_layers >= num_layers)
 
     def _wait(self, slot: int, kept: _Kept, is_there: Callable[[], bool]) -> None:
         if is_there():

@@ -100,7 +100,7 @@ def test_packed_and_plain_parts_score_alike(family, plain_engine):
 
     assert isinstance(plain.engine._backbone.layers[0].parts, PlainParts)
     assert plain.engine.info().numeric_mode["linear"] == "torch"
-    if packed.engine.info().numeric_mode["linear"] == "torch":
+    if packed.engine.info().numeric_mode["linear"] != packed_linear.MODE:
         pytest.skip("this processor's oneDNN was not taken: nothing to compare")
     assert isinstance(packed.engine._backbone.layers[0].parts, PackedParts)
     assert scores(packed.score(pairs)) == pytest.approx(scores(plain.score(pairs)), abs=2e-5)  # sums in another order

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from training.demo_data.lexicon import Lexicon, Split, tidy
 
-__all__ = ["Entry", "Fill", "fill_once", "load_bank", "load_phrases"]
+__all__ = ["Entry", "Fill", "fill_once", "load_bank", "load_phrases", "text_of"]
 
 _SLOT = re.compile(r"\{(?P<sort>[a-z]+?)(?P<number>\d?)\}|\[(?P<own>[A-Za-z]+)\]")
 _FREE_SORTS = ("animal", "plant", "tool", "food", "material", "nature", "event", "place")
@@ -85,10 +85,13 @@ def fill_once(rng: random.Random, lexicon: Lexicon, text: str, topic: str) -> st
     return Fill.draw(rng, lexicon, [text], invented_share=0.0).apply(text)
 
 
+def text_of(stem: str, split: Split) -> str:
+    """A split's file of hand-written text."""
+    return Path(__file__).with_name(f"{stem}_{_SUFFIX[split]}.txt").read_text(encoding="utf-8")
+
+
 def _lines(stem: str, split: Split) -> list[str]:
-    path = Path(__file__).with_name(f"{stem}_{_SUFFIX[split]}.txt")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in text_of(stem, split).splitlines() if line and not line.startswith("#")]
 
 
 def load_bank(split: Split) -> list[Entry]:

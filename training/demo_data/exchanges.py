@@ -11,16 +11,15 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from training.demo_data.answers import Task
+from training.demo_data.bank import text_of
 from training.demo_data.lexicon import Split
 
 __all__ = ["KIND", "Exchange", "load_exchanges", "task_of"]
 
 KIND = "exchange"
 """Of the rankings that are made of exchanges."""
-_SUFFIX = {Split.TRAIN: "train", Split.HELD_OUT: "heldout"}
 _NUM_FOREIGN_REPLIES = 2
 """Rude replies to others that may be given to a request: insults need not be about what was asked."""
 _MIN_WORDS = 12
@@ -38,10 +37,9 @@ class Exchange:
 
 def load_exchanges(split: Split) -> list[Exchange]:
     """Read the exchanges of a split; the test split has none."""
-    if split not in _SUFFIX:
+    if split is Split.TEST:
         return []
-    text = Path(__file__).with_name(f"exchanges_{_SUFFIX[split]}.txt").read_text(encoding="utf-8")
-    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
+    blocks = [block.splitlines() for block in text_of("exchanges", split).strip().split("\n\n")]
     return [_exchange(lines) for lines in blocks if not lines[0].startswith("#")]
 
 
