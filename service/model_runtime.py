@@ -23,14 +23,12 @@ from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.frame_report import FrameReport
 from service.dispatch.score_cache import ScoreCache
-from service.engine.devices import default_frame_tokens, default_kept_tokens, default_num_threads, resolve_device
-from service.engine.heads import Head
-from service.engine.memory import peak_bytes
+from service.engine.devices import resolve_device
 from service.engine.plain_engine import PlainEngine
-from service.engine.prefix_slots import kept_bytes_per_token
 from service.engine.protocol import Engine, Progress
 from service.engine.quantized_linear import quantize
-from service.engine.torch_engine import EngineOptions, TorchEngine
+from service.engine.torch_engine import TorchEngine
+from service.model_memory import ModelMemory, Promised
 from service.observability.events import FrameRun, QueueOpened
 from service.observability.observers import Observer
 from service.quantized_engine import ParityText, PreparableEngine, QuantizedEngine
@@ -45,9 +43,6 @@ from service.tokenization.encoder import PairEncoder
 from service.tokenization.loading import load_encoder
 from service.tokenization.pool import TokenizerPool
 from service.types import Conversation, EncodedPair, EngineInfo, Fingerprint, Message, ModelCard, ModelId
-
-WORKING_BYTES = 48 * 2**20
-"""What requests at work and the gaps between allocations add under load: 34 to 43 MB were seen with the demo model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +65,38 @@ async def load_served_model(
     observer: Observer,
     progress: Progress,
     wrap_engine: Callable[[Engine], Engine] = lambda engine: engine,
+    promised: Promised | None = None,
 ) -> LoadedModel:
     """Loads one model and returns it started: golden pairs scored, ready or saying why not.
 
-    `wrap_engine` may put something between the engine and those who call it, such as injected faults.
+    Args:
+        wrap_engine: May put something between the engine and those who call it, such as injected faults.
+        promised: What the models before this one may come to take of the device.
 
     Raises:
         ModelStoreError: If files or weights are not as they should be.
         SettingsError: If a setting does not fit the model or the machine.
         EngineFailure: If the packed path does not agree with the model's plain forward.
+        OutOfMemory: If the device cannot hold the longest pair in any frame.
     """
     device = resolve_device(settings.device)
     on_disk = await asyncio.to_thread(_read, reference, settings, device, progress)
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = build_head(on_disk.weights)
-    capacity = _kept_tokens(on_disk, settings, device)
-    inner = _engine(on_disk, head, settings, device, capacity)
+    memory = ModelMemory.of(on_disk.weights, on_disk.max_tokens, settings, device)
+    engine_class = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
+    inner = engine_class(on_disk.weights.backbone, head, memory.engine_options())
     quantized = await asyncio.to_thread(_quantized, inner, on_disk, settings, encoder)
     engine = EngineThread(wrap_engine(quantized or inner), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    memory = peak_bytes(device) + _kept_bytes(on_disk, capacity) + WORKING_BYTES
+    capacity = memory.kept_tokens(promised or Promised())
+    budget = memory.budget_bytes(capacity)
     progress(
-        f"{on_disk.manifest.name}: will take at most {memory / 2**30:.2f} GiB of memory, beside what waits in line"
+        f"{on_disk.manifest.name}: will take at most {budget / 2**30:.2f} GiB of memory, {capacity} tokens of prompts "
+        "among it, beside what waits in line"
     )
-    facts = {"prefix_cache_tokens": str(capacity), "memory_budget_bytes": str(memory)}
+    facts = {"prefix_cache_tokens": str(capacity), "memory_budget_bytes": str(budget)}
     facts |= quantized.parity.describe() if quantized else {}
     card = _card(on_disk, settings, engine.info(), head.description, facts)
     golden = _golden(on_disk.manifest, card.engine.numeric_mode["dtype"], quantized.shifts if quantized else {})
@@ -128,33 +130,6 @@ def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:
         max_tokens=on_disk.max_tokens,
         chunk_tokens=settings.chunk_tokens if is_packed(on_disk.manifest.backbone.family) else None,
     )
-
-
-def _kept_tokens(on_disk: _OnDisk, settings: Settings, device: str) -> int:
-    """Capacity of the prefix cache, in tokens; 0 for families whose pairs are computed as a whole."""
-    if not is_packed(on_disk.manifest.backbone.family):
-        return 0
-    if settings.prefix_cache_tokens is not None:
-        return settings.prefix_cache_tokens
-    return default_kept_tokens(device, kept_bytes_per_token(on_disk.weights.backbone), on_disk.max_tokens)
-
-
-def _kept_bytes(on_disk: _OnDisk, kept_tokens: int) -> int:
-    """What a full prefix cache takes."""
-    return kept_tokens * kept_bytes_per_token(on_disk.weights.backbone) if kept_tokens else 0
-
-
-def _engine(on_disk: _OnDisk, head: Head, settings: Settings, device: str, kept_tokens: int) -> PreparableEngine:
-    """The engine, with frames that hold the longest link of a chain and its probe: a chunk, or a whole pair if the
-    cache could not keep what earlier frames computed of it."""
-    longest = settings.chunk_tokens if kept_tokens >= on_disk.max_tokens else on_disk.max_tokens
-    options = EngineOptions(
-        max_tokens=on_disk.max_tokens,
-        max_frame_tokens=max(settings.max_frame_tokens or default_frame_tokens(device), longest + 1),
-        num_threads=settings.threads or default_num_threads(),
-    )
-    engine = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
-    return engine(on_disk.weights.backbone, head, options)
 
 
 def _quantized(

@@ -74,19 +74,22 @@ class QuantizedEngine:
             EngineFailure: As the engine that is wrapped.
         """
         self._engine.prepare()
-        texts = [text for text in self._texts if _fits(text.pair, self._engine.info().max_frame_tokens)]
+        texts = self._that_fit(self._texts)
         progress(f"scoring {len(texts)} texts before quantizing")
-        before = self._scores(texts)
+        before = dict(zip(texts, self._scores(texts), strict=True))
         progress(f"quantizing to {self._kind}")
         try:
             self._quantize()
         except ValueError as error:
             raise QuantizationRefused(f"quantization: {error}", param="quantization") from None
         self._engine.warm_up(progress)
-        after = self._scores(texts)
-        self._parity = compare([text.conversation.prompt for text in texts], before, after)
+        texts = self._that_fit(texts)  # frames may be smaller now
+        after = dict(zip(texts, self._scores(texts), strict=True))
+        self._parity = compare(
+            [text.conversation.prompt for text in texts], [before[text] for text in texts], list(after.values())
+        )
         self._parity.check(self._kind)
-        self._shifts = {text.conversation: new - old for text, old, new in zip(texts, before, after, strict=True)}
+        self._shifts = {text.conversation: new - before[text] for text, new in after.items()}
         progress("; ".join(f"{name} {words}" for name, words in self._parity.describe().items()))
 
     @property
@@ -107,13 +110,13 @@ class QuantizedEngine:
         self._quantize = lambda: None  # it holds the weights
         self._engine.close()
 
+    def _that_fit(self, texts: Sequence[ParityText]) -> list[ParityText]:
+        budget_tokens = self._engine.info().max_frame_tokens
+        return [text for text in texts if len(text.pair.ids) + (text.pair.probe is not None) <= budget_tokens]
+
     def _scores(self, texts: Sequence[ParityText]) -> list[float]:
         frames = _frames([text.pair for text in texts], self._engine.info().max_frame_tokens)
         return [reward.score for frame in frames for reward in self._engine.run(frame)]
-
-
-def _fits(pair: EncodedPair, budget_tokens: int) -> bool:
-    return len(pair.ids) + (pair.probe is not None) <= budget_tokens
 
 
 def _frames(pairs: Sequence[EncodedPair], budget_tokens: int) -> Iterator[Frame]:

@@ -9,6 +9,7 @@ from model_store.errors import ModelStoreError
 from service.api.runtime import Runtime
 from service.engine.protocol import Engine, Progress
 from service.errors import SettingsError
+from service.model_memory import Promised
 from service.model_runtime import load_served_model
 from service.observability.observers import Observer
 from service.policy_template import chosen_policy_template
@@ -34,9 +35,10 @@ async def build_runtime(
     policy_template = chosen_policy_template(settings.policy_template)
     async with AsyncExitStack() as open_models:
         models: dict[ModelId, ServedModel] = {}
+        promised = Promised()
         for reference in settings.models:
             try:
-                model = await load_served_model(reference, settings, observer, progress, wrap_engine)
+                model = await load_served_model(reference, settings, observer, progress, wrap_engine, promised)
             except ModelStoreError as error:
                 raise SettingsError(str(error), param="models") from error
             open_models.push_async_callback(model.close)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
+from service.errors import OutOfMemory
 from service.frame import Frame, Store
 
 CHUNK_TOKENS = 512
@@ -21,6 +23,37 @@ def peak_bytes(device: str) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def room_bytes(device: str) -> int | None:
+    """What an accelerator has left beside the most that this process has held of it; None on the processor.
+
+    As its driver says now: what other processes take counts as taken.
+    """
+    if not device.startswith("cuda"):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(0, free + torch.cuda.memory_reserved(device) - torch.cuda.max_memory_reserved(device))
+
+
+def passing_bytes(device: str) -> int:
+    """What frames take of an accelerator while they run, beyond what stays; 0 on the processor."""
+    if not device.startswith("cuda"):
+        return 0
+    return int(torch.cuda.max_memory_allocated(device)) - int(torch.cuda.memory_allocated(device))
+
+
+def fits(work: Callable[[], None]) -> bool:
+    """Whether the device has the memory for `work`; what a failed try held is free again, also for the device."""
+    try:
+        work()
+    except (OutOfMemory, torch.OutOfMemoryError):
+        pass  # the error holds the tensors of the work, and maybe itself in a cycle: first it must be gone
+    else:
+        return True
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    return False
 
 
 def longest_pair(max_tokens: int, frame_tokens: int, vocab_size: int) -> Iterator[Frame]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,13 +22,14 @@ from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_b
 from service.engine.frames import FrameTensors, to_tensors
 from service.engine.heads import Head, read_rewards
 from service.engine.lanes import WORTH_SHARING, Lanes
-from service.engine.memory import longest_pair, peak_bytes
+from service.engine.memory import fits, longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
 from service.engine.protocol import Compute, Progress
 from service.engine.self_check import PlainForward
 from service.engine.shortcuts import Shortcuts
+from service.errors import OutOfMemory
 from service.frame import Frame
 from service.types import EngineInfo, Reward
 
@@ -43,6 +44,7 @@ class EngineOptions:
         num_threads: Processor cores: for several frames at once, or all for one; ignored on accelerators.
         min_packed_weights: Weights of the smallest layer worth laying out for oneDNN; see `packed_linear`.
         min_shared_work: Work that each core must get for a frame to be spread over several; see `lanes`.
+        min_frame_tokens: What frames may shrink to where the device has no memory for more; None if they must not.
     """
 
     max_tokens: int
@@ -50,6 +52,7 @@ class EngineOptions:
     num_threads: int = 1
     min_packed_weights: int = WORTH_PACKING
     min_shared_work: int = WORTH_SHARING
+    min_frame_tokens: int | None = None
 
 
 class TorchEngine:
@@ -97,7 +100,11 @@ class TorchEngine:
         attention.install(self._backbone)
 
     def warm_up(self, progress: Progress) -> None:
-        """Installs our layers, compares them with the plain forward, and admits frame sizes."""
+        """Installs our layers, compares them with the plain forward, and admits frame sizes that memory allows.
+
+        Raises:
+            OutOfMemory: If even the smallest frames that will do are too large for the device.
+        """
         attention.use(self._backbone, self._own_attention)
         vocab_size = int(self._backbone.config.vocab_size)  # type: ignore[union-attr, arg-type]
         self._take_lanes()
@@ -110,8 +117,8 @@ class TorchEngine:
                 torch.set_num_threads(self._operation_threads)
             self._joins_siblings = self._may_join_siblings()
             shortcuts.choose(self._backbone, self._device, self._dtype, partial(self._check, plain), progress)
-            self._admit_frame_sizes(vocab_size, progress)
-        self._touch_memory(vocab_size, progress)
+        self._fit_frames(vocab_size, progress)
+        progress(f"peak memory so far: {peak_bytes(str(self._device)) / 2**30:.2f} GiB")
 
     def begin(self, frame: Frame) -> Compute:
         """Takes a frame in."""
@@ -163,30 +170,55 @@ class TorchEngine:
         self._operation_threads = 1 if has_lanes else self._num_threads
         self._lanes = Lanes(self._num_threads if has_lanes else 1, self._options.min_shared_work)
         self._kept.while_waiting = self._lanes.left
-        is_fine = has_lanes and self._device.type == "cpu"
-        self._ladder = frame_ladder(self._options.max_frame_tokens, self._operation_threads, is_fine=is_fine)
+        self._is_fine = has_lanes and self._device.type == "cpu"
+        self._lay_ladder()
+
+    def _lay_ladder(self) -> None:
+        self._ladder = frame_ladder(self._options.max_frame_tokens, self._operation_threads, is_fine=self._is_fine)
+
+    def _fit_frames(self, vocab_size: int, progress: Progress) -> None:
+        """Admits frame sizes and runs longest pairs; while the device has no memory for that, frames are halved.
+
+        Raises:
+            OutOfMemory: As `warm_up`.
+        """
+
+        def admit_and_touch() -> None:
+            self._admit_frame_sizes(vocab_size, progress)
+            self._touch_memory(vocab_size)
+
+        while not fits(admit_and_touch):
+            given, least = self._options.max_frame_tokens, self._options.min_frame_tokens
+            if least is None or given <= least:
+                raise OutOfMemory(
+                    f"the device has no memory for a pair of {self._options.max_tokens} tokens, the longest allowed, "
+                    f"in frames of {given}" + ("" if least is None else ", the smallest that will do")
+                )
+            progress(f"no memory for frames of {given} tokens: trying {max(least, given // 2)}")
+            self._options = replace(self._options, max_frame_tokens=max(least, given // 2))
+            self._lay_ladder()
 
     def _admit_frame_sizes(self, vocab_size: int, progress: Progress) -> None:
         """Admits row counts of frames with a core each, then sharing, if a frame on all cores gets the same bits."""
+        hidden_of = torch.inference_mode()(self._hidden)
         with self._lanes.apart():
-            self._frame_sizes = admit_frame_sizes(
-                self._ladder, torch.inference_mode()(self._hidden), vocab_size, progress, self.num_lanes
-            )
-        self._lanes.is_sharing = shares_bits(self._frame_sizes, self._hidden, self._lanes, vocab_size, progress)
+            self._frame_sizes = admit_frame_sizes(self._ladder, hidden_of, vocab_size, progress, self.num_lanes)
+        self._lanes.is_sharing = shares_bits(self._frame_sizes, hidden_of, self._lanes, vocab_size, progress)
 
     def _install_layers(self) -> str | None:
         options = self._options
         return decoder_layer.install(self._backbone, options.max_tokens + 1, options.min_packed_weights)
 
-    def _touch_memory(self, vocab_size: int, progress: Progress) -> None:
+    def _touch_memory(self, vocab_size: int) -> None:
         """Runs longest pairs in full frames, one in each lane: what was in use then is the most that frames take."""
         frames = list(longest_pair(self._options.max_tokens, self._ladder[-1], vocab_size))
-        with ThreadPoolExecutor(self.num_lanes) as executor:
-            for frame in frames:
-                for done in [executor.submit(self.run, frame) for _ in range(self.num_lanes)]:
-                    done.result()
-        self._kept.drop(store.slot for frame in frames for store in frame.stores)
-        progress(f"peak memory so far: {peak_bytes(str(self._device)) / 2**30:.2f} GiB")
+        try:
+            with ThreadPoolExecutor(self.num_lanes) as executor:
+                for frame in frames:
+                    for done in [executor.submit(self.run, frame) for _ in range(self.num_lanes)]:
+                        done.result()
+        finally:
+            self._kept.drop(store.slot for frame in frames for store in frame.stores)
 
     def close(self) -> None:
         """Drops the weights and what was kept."""
