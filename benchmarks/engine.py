@@ -5,7 +5,9 @@ medians and ratios, and one JSON line. The sides take turns inside each repeat, 
 the matrix-product rate of the model's own shapes: `of ceiling` is the median over the repeats of a side's tokens/s by
 what that rate, measured in the same repeat, allows. A side that shares prompts or leaves out rows that nobody reads
 computes less than the ceiling counts, so it may come out above its true efficiency: judge by `chat`, which shares
-nothing. `--memory` adds the peak of one pair of the longest legal length with 1,000 short ones.
+nothing. `--memory` adds the peak of one pair of the longest legal length with 1,000 short ones (peaks hold the plain
+sides' copy of the weights, too); `--costs` the engine freed of what keeps its bits, the same weights in fp8 (e4m3), and
+how long a lone short pair takes in each.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.workloads import WORKLOADS, longest_and_short, pairs_of
 from service.numeric_mode import let_threads_sleep, set_deterministic_math
 
 if TYPE_CHECKING:
+    from benchmarks.engine_costs import Costs
     from benchmarks.engine_sides import Bench
     from service.types import EncodedPair
 
@@ -37,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     let_threads_sleep(os.environ)
     import torch
 
+    from benchmarks.engine_costs import Costs
     from benchmarks.engine_sides import SHAPES, build
     from benchmarks.gemm_ceiling import ceiling_tokens_per_s, flops_per_token
     from service.engine.memory import peak_bytes
@@ -49,13 +53,15 @@ def main(arguments: list[str] | None = None) -> None:
         bench.use_threads(bench.num_threads)
         return ceiling_tokens_per_s(shape, dtype, args.device, rows)
 
-    peaks = {"warm": peak_bytes(args.device)}
-    results = {
-        name: _workload(bench, pairs_of(name, args.pairs, shape.vocab), args, ceiling) for name in args.workloads
-    }
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in bench.backbone.parameters())
+    peaks = {"weights": weights, "warm": peak_bytes(args.device)}
     if args.memory:
         bench.frames(longest_and_short(shape.vocab))
         peaks["longest_and_short"] = peak_bytes(args.device)
+    costs = Costs.of(bench, _say) if args.costs else None
+    results = {
+        name: _workload(bench, costs, pairs_of(name, args.pairs, shape.vocab), args, ceiling) for name in args.workloads
+    }
     typical_ceiling = statistics.median(result["ceiling_tokens_per_s"] for result in results.values())
     facts = {
         "date": time.strftime("%Y-%m-%d"),
@@ -68,8 +74,13 @@ def main(arguments: list[str] | None = None) -> None:
         "peak_memory_gib": {when: round(peak / 2**30, 3) for when, peak in peaks.items()},
         "ceiling_tflops": round(typical_ceiling * flops_per_token(shape) / 1e12, 3),
         "frame_sizes": bench.engine.info().frame_sizes,
+        "shortcuts": bench.engine.info().numeric_mode["shortcuts"],
     }
+    if costs is not None:
+        facts["idle_ms"] = costs.idle_ms(args.repeats, shape.vocab)
     _print_table(results)
+    for side, took_ms in facts.get("idle_ms", {}).items():
+        sys.stdout.write(f"a lone short pair, {side}: {took_ms:.2f} ms\n")
     sys.stdout.write(json.dumps(facts | {"workloads": results}) + "\n")
 
 
@@ -84,17 +95,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=16, help="rows of the padded side (16)")
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--memory", action="store_true", help="also the longest pair with 1,000 short ones")
+    parser.add_argument(
+        "--costs", action="store_true", help="also without stable bits, in fp8, and a lone pair in each"
+    )
     return parser
 
 
 def _workload(
-    bench: Bench, pairs: list[EncodedPair], args: argparse.Namespace, ceiling: Callable[[], float]
+    bench: Bench, costs: Costs | None, pairs: list[EncodedPair], args: argparse.Namespace, ceiling: Callable[[], float]
 ) -> dict[str, Any]:
     """Speeds, tokens and score differences of each side on one workload."""
     sides: dict[str, Callable[[], tuple[list[float], int]]] = {
         FRAMES: lambda: bench.frames(pairs),
         "one at a time": lambda: bench.one_at_a_time(pairs),
         f"padded {args.batch_size}": lambda: bench.padded(pairs, args.batch_size),
+        **(costs.sides(pairs) if costs is not None else {}),
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     last: dict[str, tuple[list[float], int]] = {}

@@ -56,7 +56,7 @@ class Bench:
 
     def frames(self, pairs: Sequence[EncodedPair]) -> tuple[list[float], int]:
         """Scores by our packed frames, and the tokens computed."""
-        self.use_threads(1 if self.engine.num_lanes > 1 else self.num_threads)
+        self.use_own_threads()
         return self.runner.scores(pairs)
 
     def one_at_a_time(self, pairs: Sequence[EncodedPair]) -> tuple[list[float], int]:
@@ -75,6 +75,10 @@ class Bench:
             rows = (hidden[place, len(pair.ids) - 1 :][:1] for place, pair in enumerate(batch))
             scores += [self.head.reward(row).score for row in rows]
         return scores, computed
+
+    def use_own_threads(self) -> None:
+        """As our engine uses them: one for each of several frames, or all for one."""
+        self.use_threads(1 if self.engine.num_lanes > 1 else self.num_threads)
 
     def use_threads(self, num: int) -> None:
         """How many threads an operation may use on the processor; ours run several frames of one thread each."""

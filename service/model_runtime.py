@@ -23,6 +23,7 @@ from service.dispatch.dispatcher import Dispatcher
 from service.dispatch.engine_thread import EngineThread
 from service.dispatch.frame_report import FrameReport
 from service.dispatch.score_cache import ScoreCache
+from service.engine.advice import dtype_advice
 from service.engine.devices import resolve_device
 from service.engine.plain_engine import PlainEngine
 from service.engine.protocol import Engine, Progress
@@ -90,6 +91,8 @@ async def load_served_model(
     quantized = await asyncio.to_thread(_quantized, inner, on_disk, settings, encoder)
     engine = EngineThread(wrap_engine(quantized or inner), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
+    if device == "cpu":
+        await asyncio.to_thread(_advise, on_disk, progress)
     capacity = memory.kept_tokens(promised or Promised())
     budget = memory.budget_bytes(capacity)
     progress(
@@ -120,6 +123,13 @@ def _read(reference: str, settings: Settings, device: str, progress: Progress) -
     weights = load_model(files, dtype=settings.dtype or default_dtype(manifest, device=device), device=device)
     max_tokens = manifest.limits.max_tokens or int(weights.config.max_position_embeddings)
     return _OnDisk(files, digest_hashes(hashes), weights, max_tokens)
+
+
+def _advise(on_disk: _OnDisk, progress: Progress) -> None:
+    """Says what would be faster, and changes nothing."""
+    advice = dtype_advice(on_disk.weights.config, next(on_disk.weights.backbone.parameters()).dtype)
+    if advice is not None:
+        progress(f"{on_disk.manifest.name}: advice: {advice}")
 
 
 def _encoder(on_disk: _OnDisk, settings: Settings) -> PairEncoder:

@@ -66,9 +66,13 @@ def attend(query: Tensor, seen: KeyValues, frame: FrameLayout, *, scaling: float
 def _attend_runs(
     query: Tensor, seen: KeyValues, chunks: ChunkRuns, *, scaling: float | None, window: int | None
 ) -> Tensor:
-    """(1, N, heads, head_dim): every chunk at once; undefined for blind chunks and the rows that fill up."""
-    key, value = seen.of_runs(chunks.slots, chunks.key_rows, expands=not chunks.attention.takes_groups)
-    return chunks.attention(query[0].transpose(0, 1), key, value, chunks.runs, scaling=scaling, window=window)[None]
+    """(1, N, heads, head_dim): the chunks in few calls; undefined for blind chunks and the rows that fill up."""
+    queries, attention = query[0].transpose(0, 1), chunks.attention
+    output = query.new_empty(1, query.shape[2], query.shape[1], seen.value_dim)
+    for call in chunks.calls:
+        key, value = seen.of_call(call, expands=not attention.takes_groups)
+        output[0, call.rows] = attention(queries[call.rows], key, value, call.runs, scaling=scaling, window=window)
+    return output
 
 
 def attend_read_rows(

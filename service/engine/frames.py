@@ -59,7 +59,7 @@ def to_tensors(
     spans = chunk_spans(frame, kept)
     wanted = rows_wanted(frame) if only_read else []
     num_rows = _filled(frame.num_tokens, frame_sizes)
-    plan = RunPlan.of(varlen, spans, num_rows, kept) if varlen is not None and spans else None
+    plan = RunPlan.of(varlen, spans, num_rows, frame_sizes[-1], kept) if varlen is not None and spans else None
     ids, positions, rows, *of_plan = _copied(
         [
             _filled_up(frame.token_ids, frame_sizes, FILL_TOKEN),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from service.engine.prefix_slots import PrefixSlots
-from service.engine.spans import ChunkSpan
+from service.engine.spans import ChunkSpan, RunCall
 
 EVERY = slice(None)
 
@@ -77,15 +77,14 @@ class KeyValues:
         key, value = (self._expand(rows[:, :, span.start : span.stop]) for rows in self._rows)
         return key, value
 
-    def of_runs(self, slots: Sequence[int], key_rows: Tensor | None, *, expands: bool) -> tuple[Tensor, Tensor]:
-        """Keys and values at `key_rows` of the frame's rows with the kept chunks behind them, (K, heads, head_dim).
+    def of_call(self, call: RunCall, *, expands: bool) -> tuple[Tensor, Tensor]:
+        """Keys and values of a call's runs, end to end, (K, heads, head_dim) each.
 
         Args:
-            key_rows: None for the frame's rows as they lie.
             expands: Whether each head is repeated for the query heads that share it.
         """
         key, value = (
-            _gathered([rows, *(self._segment(slot, which) for slot in slots)], key_rows)
+            _gathered([rows, *(self._segment(slot, which) for slot in call.slots)], call.key_rows)
             for which, rows in enumerate(self._rows)
         )
         return (self._expand(key), self._expand(value)) if expands else (key, value)

@@ -7,6 +7,7 @@ import random
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 import torch
 
@@ -77,3 +78,22 @@ def longest_pair(max_tokens: int, frame_tokens: int, vocab_size: int) -> Iterato
             prefixes=(tuple(range(-1, -first - 1, -1)), *[()] * (len(own) - 1)),
             stores=tuple(Store(chunk, -1 - first - chunk) for chunk in range(len(own))),
         )
+
+
+def full_frame_behind(max_tokens: int, frame_tokens: int, vocab_size: int) -> Frame:
+    """A full frame of random chunks, each as far behind chunks of `longest_pair` as `max_tokens` allows."""
+    rng = random.Random(1)
+    chunk = min(CHUNK_TOKENS, frame_tokens, max_tokens)
+    num_before = max_tokens // chunk - 1
+    lengths = [min(chunk, frame_tokens - start) for start in range(0, frame_tokens, chunk)]
+    begin = num_before * chunk
+    return Frame(
+        token_ids=tuple(rng.randrange(vocab_size) for _ in range(frame_tokens)),
+        position_ids=tuple(position for length in lengths for position in range(begin, begin + length)),
+        chunk_bounds=(0, *accumulate(lengths)),
+        parents=(-1,) * len(lengths),
+        sees_itself=(True,) * len(lengths),
+        read_rows=(),
+        read_bounds=(0,),
+        prefixes=(tuple(range(-1, -num_before - 1, -1)),) * len(lengths),
+    )

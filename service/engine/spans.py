@@ -47,22 +47,36 @@ class ChunkSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCall:
+    """Some of a frame's chunks, which lie end to end, as runs of one call of attention.
+
+    Attributes:
+        rows: Their rows of the frame.
+        runs: Where they begin and end, counted from the first of these rows and of these keys.
+        key_rows: Where the K keys of the runs are among the frame's rows and, behind these, those of `slots`; None
+            where each run's keys are its own rows as they lie.
+        slots: Kept chunks that are seen, each once.
+    """
+
+    rows: slice
+    runs: Runs
+    key_rows: Tensor | None
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkRuns:
     """A frame's chunks as runs; made once a frame and used by every layer.
 
     Attributes:
         attention: What computes them.
-        key_rows: Where the K keys of the runs are among the frame's rows and, behind these, those of `slots`; None
-            where each run's keys are its own rows as they lie.
-        slots: Kept chunks that are seen, each once.
+        calls: All chunks in their order.
         blind: Chunks that do not see themselves. Their runs are there to keep the order; what comes out of them is to
             be replaced.
     """
 
     attention: VarlenAttention
-    runs: Runs
-    key_rows: Tensor | None
-    slots: tuple[int, ...]
+    calls: Sequence[RunCall]
     blind: tuple[ChunkSpan, ...]
 
 
@@ -74,7 +88,7 @@ class FrameLayout:
         reads: The rows that go on after the last layer's attention, each with its chunk.
         lanes: The cores that the frame's work may be spread over.
         rows: Those rows' numbers, filled up to an admitted count; None where all rows go on (see `decoder_layer`).
-        runs: The chunks as runs for one call of attention, where the device has that.
+        runs: The chunks as runs for few calls of attention, where the device has that.
         joins_siblings: Whether far siblings attend to what they share at once (`shared_prefix.joins_bits`).
     """
 

@@ -22,7 +22,7 @@ from service.engine.frame_sizes import admit_frame_sizes, frame_ladder, shares_b
 from service.engine.frames import FrameTensors, to_tensors
 from service.engine.heads import Head, read_rewards
 from service.engine.lanes import WORTH_SHARING, Lanes
-from service.engine.memory import fits, longest_pair, peak_bytes
+from service.engine.memory import fits, full_frame_behind, longest_pair, peak_bytes
 from service.engine.numeric_facts import device_name, numeric_mode
 from service.engine.packed_linear import WORTH_PACKING
 from service.engine.prefix_slots import PrefixSlots
@@ -210,8 +210,14 @@ class TorchEngine:
         return decoder_layer.install(self._backbone, options.max_tokens + 1, options.min_packed_weights)
 
     def _touch_memory(self, vocab_size: int) -> None:
-        """Runs longest pairs in full frames, one in each lane: what was in use then is the most that frames take."""
-        frames = list(longest_pair(self._options.max_tokens, self._ladder[-1], vocab_size))
+        """Runs longest pairs in full frames, one in each lane: what was in use then is the most that frames take.
+
+        Where each chunk gets a copy of the keys it sees, also a full frame of chunks that see as many as they may.
+        """
+        sizes = (self._options.max_tokens, self._ladder[-1], vocab_size)
+        frames = list(longest_pair(*sizes))
+        if self._shortcuts.varlen is not None:
+            frames.append(full_frame_behind(*sizes))
         try:
             with ThreadPoolExecutor(self.num_lanes) as executor:
                 for frame in frames:

@@ -1,12 +1,14 @@
-"""Attention of a whole frame in one call, where the device has it: every chunk a run of queries over a run of keys.
+"""Attention of many chunks in one call, where the device has it: each a run of queries over a run of keys.
 
 `torch.nn.attention.varlen.varlen_attn` (FlashAttention on CUDA, fp16 and bf16) takes runs laid end to end, with their
 bounds. Its causality is aligned at the end of both runs, so a chunk behind a prompt is a short run of queries over a
-longer run of keys. The bits of a run must not depend on what else is in the call, and two things could make them:
+longer run of keys. The bits of a run must not depend on what else is in the call, and three things could make them:
 
 * splitting keys among blocks by the longest run: `num_splits=1` turns it off where torch knows the word;
 * FlashAttention-2 lays grouped queries out differently, and splits keys, if no run is longer than one query: no call
-  says so (`MIN_MAX_QUERIES`).
+  says so (`MIN_MAX_QUERIES`);
+* both versions of FlashAttention drop a window that no run's keys exceed, and take a kernel without windows, whose
+  blocks may be others: where there is a window, calls say that some run does exceed it.
 
 Warm-up compares it with the model's plain forward and measures the bits, as it does for any other path.
 """
@@ -53,11 +55,12 @@ class Runs:
 class TorchVarlen:
     """`varlen_attn` with what keeps its bits stable, in whichever version of torch is there."""
 
-    def __init__(self, varlen_attn: Any) -> None:
+    def __init__(self, varlen_attn: Any, *, splits_keys: bool = False) -> None:
+        """`splits_keys`: let it split keys as it likes, which is faster for few long runs and moves bits."""
         known = inspect.signature(varlen_attn).parameters
         self._attend = varlen_attn
         self.takes_groups = "enable_gqa" in known
-        self._more = {"num_splits": 1} if "num_splits" in known else {}
+        self._more = {"num_splits": 1} if "num_splits" in known and not splits_keys else {}
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, runs: Runs, *, scaling: float | None, window: int | None
@@ -71,7 +74,7 @@ class TorchVarlen:
             runs.query_bounds,
             runs.key_bounds,
             runs.max_queries,
-            runs.max_keys,
+            runs.max_keys if window is None else max(runs.max_keys, window + 1),
             scale=scaling,
             window_size=(-1 if window is None else window - 1, 0),
             **more,
@@ -79,11 +82,11 @@ class TorchVarlen:
         return attended
 
 
-def find() -> VarlenAttention | None:
+def find(*, splits_keys: bool = False) -> VarlenAttention | None:
     """Torch's attention of runs, if this torch has one that takes a scale and a window."""
     try:
         from torch.nn.attention.varlen import varlen_attn  # from torch 2.10
     except ImportError:
         return None
     has_words = {"scale", "window_size"} <= set(inspect.signature(varlen_attn).parameters)
-    return TorchVarlen(varlen_attn) if has_words else None
+    return TorchVarlen(varlen_attn, splits_keys=splits_keys) if has_words else None

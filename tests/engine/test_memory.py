@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from service.engine.memory import fits, longest_pair, peak_bytes
+from service.engine.memory import CHUNK_TOKENS, fits, full_frame_behind, longest_pair, peak_bytes
 from service.engine.torch_engine import EngineOptions, TorchEngine
 from service.errors import EngineFailure, OutOfMemory
 from tests.engine.models import MAX_TOKENS, Served, backbone, head, warm
@@ -24,6 +24,18 @@ def test_the_longest_pair_is_all_there_in_frames_that_fit(max_tokens, frame_toke
         kept += frame.num_tokens
 
     assert kept == max_tokens
+
+
+@pytest.mark.parametrize(("max_tokens", "frame_tokens"), [(4096, 2048), (1000, 2048), (4097, 600), (100, 96), (1, 64)])
+def test_a_full_frame_goes_on_behind_it_as_far_as_is_legal(max_tokens, frame_tokens):
+    kept = lengths_of(list(longest_pair(max_tokens, frame_tokens, vocab_size=10)))
+    frame = full_frame_behind(max_tokens, frame_tokens, vocab_size=10)
+
+    assert frame.num_tokens == len(frame.position_ids) == frame.chunk_bounds[-1] == frame_tokens
+    assert max(frame.position_ids) < max_tokens
+    before = {sum(kept[slot] for slot in slots) for slots in frame.prefixes}
+    assert before == {frame.position_ids[0]}
+    assert max_tokens - frame.position_ids[0] < 2 * CHUNK_TOKENS
 
 
 def lengths_of(frames):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from service.engine import decoder_layer, shortcuts, varlen
+from service.engine import decoder_layer, run_plan, shortcuts, varlen
 from service.engine.protocol import PrefixLost
 from service.engine.torch_engine import TorchEngine
 from service.engine.varlen import Runs, TorchVarlen
@@ -108,6 +108,27 @@ def test_scores_are_those_of_the_path_of_chunks(monkeypatch, family, dtype):
     assert model.engine.info().numeric_mode["shortcuts"] == "varlen attention"
 
 
+@pytest.mark.parametrize(("family", "keys_per_row"), [("mistral-windowed", 0), ("qwen3", 0.3)])
+def test_calls_that_would_see_too_many_keys_are_spread(monkeypatch, family, keys_per_row):
+    """Of 0: each chunk has a call of its own. Of 0.3: few chunks behind a long prompt share one."""
+    reference = Reference()
+    model = warm_with(monkeypatch, reference, family, torch.float32)
+    pairs = mixed_pairs(seed=7, num_pairs=30)
+    pairs += probed(pairs[:4])
+    pairs += [encoded([*range(400)], [answer] * 7, grid=64) for answer in range(6)]
+    expected = alone(served(family, torch.float32), pairs)
+    monkeypatch.setattr(run_plan, "KEYS_PER_ROW", keys_per_row)
+    most_keys = keys_per_row * model.engine.info().frame_sizes[-1]
+    counter = Counter(model, capacity=400)
+    reference.calls.clear()
+
+    assert counter.score(pairs) == expected
+    assert counter.score(pairs) == expected
+    num_chunks = [len(runs.query_bounds) - 1 for runs in reference.calls]
+    assert all(runs.key_bounds[-1] <= most_keys for runs in reference.calls if len(runs.query_bounds) > 2)
+    assert (max(num_chunks) > 1) == (keys_per_row > 0)
+
+
 def test_frames_laid_out_before_what_they_rely_on_is_computed(monkeypatch):
     """As on an accelerator, where a frame is taken in while others run."""
     model = warm_with(monkeypatch, Reference(), "llama", torch.float32)
@@ -199,10 +220,20 @@ def older(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale, window_
 def test_torch_is_told_not_to_split_keys_and_of_groups_where_it_knows_the_words():
     assert told(newer) == {"scale": 0.5, "window": (-1, 0), "groups": True, "splits": 1, "longest": (2, 4)}
     assert told(newer, num_heads=2, window=7)["groups"] is False
-    assert told(newer, window=7)["window"] == (6, 0)
+    assert told(newer, window=3)["window"] == (2, 0)
     assert told(older, num_heads=2) == {"scale": 0.5, "window": (-1, 0)}
     assert TorchVarlen(newer).takes_groups
     assert not TorchVarlen(older).takes_groups
+
+
+def test_a_window_that_no_run_exceeds_is_not_dropped_for_it():
+    """FlashAttention-2 drops one of `left >= max_k`, -3 one of `left >= max_k - 1`: other kernels, maybe other bits."""
+    for window in (1, 2, 3, 4, 5, 100):
+        given = told(newer, window=window)
+        assert given["window"][0] < given["longest"][1] - 1
+        assert given["longest"][1] >= RUNS.max_keys
+    assert told(newer, window=3)["longest"] == (2, 4)
+    assert told(newer, window=100)["longest"] == (2, 101)
 
 
 def test_a_frame_of_single_tokens_does_not_say_so(monkeypatch):
