@@ -4,6 +4,7 @@ Norm, attention, residual, norm, MLP, residual: the order of Llama, Mistral, Qwe
 5.23, read line by line; `self_check` compares at every start). How the parts are computed is `layer_parts`'
 matter. In the last layer only the rows that are read go on after keys and values: their queries, attention, output
 map and MLP. In an 8-layer Llama that is 10 % of the linear work and an eighth of the attention, in a 7B one 3 %.
+Where attention takes all chunks in a call (`frame.runs`), every row has a query: a call a row would cost more.
 The rows that go on are filled up to an admitted frame size, so that they get the bits they would get among all.
 Work on rows, and on heads, is spread over as many cores as the frame has (`lanes`).
 """
@@ -61,28 +62,33 @@ class FrameLayer(nn.Module):
         refuse_unknown(attention_mask, 0.0, unknown)
         hidden, angles = hidden_states[0], tuple(table[0] for table in position_embeddings)
         rows = frame.rows if self._is_last else None
-        key, value, query = self._by_rows(frame, len(hidden), lambda block: self._before(hidden, angles, block, rows))
-        if rows is not None:
-            hidden = hidden.index_select(0, rows)
+        few_queries = rows is not None and frame.runs is None
+        key, value, query = self._by_rows(
+            frame, len(hidden), lambda block: self._before(hidden, angles, block, few_queries)
+        )
+        if rows is not None and few_queries:
             query = self.parts.queries(
                 query.index_select(0, rows), tuple(table.index_select(0, rows) for table in angles)
             )
         seen = KeyValues(_heads_first(key), _heads_first(value), frame.kept, self._layer, query.shape[1])
         seen.exchange(frame.spans)
-        attended = self._attended(_heads_first(query), seen, frame, rows is not None).flatten(1)
+        attended = self._attended(_heads_first(query), seen, frame, few_queries).flatten(1)
+        if rows is not None:
+            hidden = hidden.index_select(0, rows)
+            attended = attended if few_queries else attended.index_select(0, rows)
         (result,) = self._by_rows(frame, len(hidden), lambda block: (self._after(attended[block], hidden[block]),))
         return result[None]
 
-    def _before(self, hidden: Tensor, angles: Angles, block: slice, rows: Tensor | None) -> tuple[Tensor, ...]:
-        """Keys, values and queries of a block of rows; the normed rows instead of queries if only `rows` have any."""
+    def _before(self, hidden: Tensor, angles: Angles, block: slice, few_queries: bool) -> tuple[Tensor, ...]:
+        """Keys, values and queries of a block of rows; the normed rows instead of queries if only few rows have any."""
         normed = self.parts.norm_before_attention(hidden[block])
         angles = tuple(table[block] for table in angles)
         key, value = self.parts.keys_values(normed, angles)
-        return key, value, normed if rows is not None else self.parts.queries(normed, angles)
+        return key, value, normed if few_queries else self.parts.queries(normed, angles)
 
-    def _attended(self, query: Tensor, seen: KeyValues, frame: FrameLayout, only_read: bool) -> Tensor:
+    def _attended(self, query: Tensor, seen: KeyValues, frame: FrameLayout, few_queries: bool) -> Tensor:
         """(N, heads, head_dim) of all rows, or of those that are read."""
-        if only_read:
+        if few_queries:
             return attend_read_rows(query, seen, frame, scaling=self._scaling, window=self._window)[0]
         groups = query.shape[1] // seen.num_heads
         num_parts = len(frame.lanes.rows(query.shape[2], self._row_work))

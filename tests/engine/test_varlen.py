@@ -1,7 +1,8 @@
 """Attention of a whole frame in one call, over a reference of it: what CUDA's kernel is told, and what is made of it.
 
 The reference does, run by run, what FlashAttention documents. It calls the processor's attention with the shapes that
-the path of chunks calls it with, so that both must agree to the last bit. The kernel itself: `tests/gpu`.
+the path of chunks calls it with where every row goes on after the last layer's attention, so that both must agree to
+the last bit. The kernel itself: `tests/gpu`.
 """
 
 import random
@@ -19,7 +20,8 @@ from service.frame import Frame, Store
 from service.scheduling.batcher import take_frame
 from service.types import Probe
 from tests.engine.models import CONFIGS, DTYPES, OPTIONS, Served, backbone, head, served
-from tests.engine.test_kept_prefix_bits import Counter, alone, mixed_pairs
+from tests.engine.test_kept_prefix_bits import Counter, mixed_pairs
+from tests.engine.test_kept_prefix_bits import alone as lone
 from tests.pairs import encoded, job
 
 
@@ -71,6 +73,15 @@ def warm_with(monkeypatch, reference, family, dtype, progress=lambda words: None
     engine = TorchEngine(backbone(family, dtype), head(), OPTIONS)
     engine.warm_up(progress)
     return Served(engine)
+
+
+def alone(model, pairs):
+    """Each pair in a frame of its own, with a query for every row of the last layer."""
+    linear, model.engine._linear = model.engine._linear, None
+    try:
+        return lone(model, pairs)
+    finally:
+        model.engine._linear = linear
 
 
 def probed(pairs):
@@ -160,6 +171,17 @@ def test_a_frame_that_cannot_be_laid_out_keeps_nothing(monkeypatch):
     assert len(model.engine._kept) == 0
 
 
+def test_rows_that_nobody_reads_leave_the_last_layer_after_its_attention(monkeypatch):
+    model = warm_with(monkeypatch, Reference(), "qwen3", torch.float32)
+    last, went_on = model.engine._backbone.layers[-1], []
+    after = last.parts.after_attention
+    monkeypatch.setattr(last.parts, "after_attention", lambda *rows: went_on.append(len(rows[0])) or after(*rows))
+    pairs = [encoded([*range(90)], [answer] * 30, grid=32) for answer in range(3)]
+
+    model.score(pairs)
+    assert sum(went_on) == model.engine.info().frame_sizes[0]  # of three rows, filled up
+
+
 def test_heads_are_repeated_where_groups_are_not_known(monkeypatch):
     model = warm_with(monkeypatch, ExpandingReference(), "qwen3", torch.float32)
     pairs = mixed_pairs(seed=4, num_pairs=10)
@@ -187,7 +209,7 @@ def test_one_that_is_wrong_or_fails_is_not_used_and_the_log_says_why(monkeypatch
     model = warm_with(monkeypatch, reference, "llama", torch.float32, said.append)
     pairs = mixed_pairs(seed=5, num_pairs=8)
 
-    assert Counter(model, capacity=400).score(pairs) == alone(served("llama", torch.float32), pairs)
+    assert Counter(model, capacity=400).score(pairs) == lone(served("llama", torch.float32), pairs)
     assert model.engine.info().numeric_mode["shortcuts"] == "none"
     assert any(line.startswith("not taken: varlen attention") and words in line for line in said)
 
