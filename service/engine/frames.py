@@ -54,7 +54,7 @@ def to_tensors(
         kept: Where the chunks of other frames are, and this one's will be.
         lanes: The cores that the frame's work may be spread over.
         only_read: Leave the rows that nobody reads out of the last layer's queries and what follows them.
-        varlen: Attention of a whole frame, where the device has one.
+        varlen: Attention of many chunks in one call, where the device has it.
     """
     spans = chunk_spans(frame, kept)
     wanted = rows_wanted(frame) if only_read else []

@@ -21,7 +21,7 @@ class Shortcuts:
     """The ones taken.
 
     Attributes:
-        varlen: Attention of a whole frame in one call.
+        varlen: Attention of many chunks in one call.
         is_fused: Whether what stands between the layers' maps is compiled.
     """
 
