@@ -85,14 +85,14 @@ async def load_served_model(
     progress(f"{on_disk.manifest.name}: loading the tokenizer")
     encoder = await asyncio.to_thread(_encoder, on_disk, settings)
     head = build_head(on_disk.weights)
+    if device == "cpu":
+        await asyncio.to_thread(_advise, on_disk, progress)
     memory = ModelMemory.of(on_disk.weights, on_disk.max_tokens, settings, device)
     engine_class = TorchEngine if is_packed(on_disk.manifest.backbone.family) else PlainEngine
     inner = engine_class(on_disk.weights.backbone, head, memory.engine_options())
     quantized = await asyncio.to_thread(_quantized, inner, on_disk, settings, encoder)
     engine = EngineThread(wrap_engine(quantized or inner), settings.max_forward_s)
     await engine.warm_up(lambda words: progress(f"{on_disk.manifest.name}: {words}"))
-    if device == "cpu":
-        await asyncio.to_thread(_advise, on_disk, progress)
     capacity = memory.kept_tokens(promised or Promised())
     budget = memory.budget_bytes(capacity)
     progress(
