@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
-from benchmarks.engine_frames import FrameRunner
+from benchmarks.engine_frames import FrameRunner, job_of
 from benchmarks.engine_sides import KEPT_TOKENS, Bench
+from benchmarks.workloads import short_pairs
 from service.engine import varlen
 from service.engine.quantized_linear import quantize
 from service.engine.torch_engine import TorchEngine
-from service.scheduling.jobs import Job, JobId, group_of
 from service.scheduling.packing import FrameBuilder
-from service.types import EncodedPair, Priority
+from service.types import EncodedPair
 
 FREE = "frames, free"
 FP8 = "frames, fp8"
@@ -66,24 +66,25 @@ class Costs:
 
         return {FREE: free, FP8: lambda: self.quantized.frames(pairs)}
 
-    def idle_ms(self, repeats: int, vocab_size: int) -> dict[str, Any]:
+    def idle_ms(self, repeats: int, vocab_size: int) -> dict[str, float]:
         """Milliseconds of a lone short pair in each engine, and in a plain forward; medians, the sides taking turns."""
-        rng = random.Random(3)
-        times: dict[str, list[float]] = {}
-        for _ in range(repeats):
-            pairs = [_short_pair(rng, vocab_size) for _ in range(IDLE_CALLS)]
-            times.setdefault("frames", []).extend(_timed(self.bench, pairs))
+
+        def free(pairs: Sequence[EncodedPair]) -> list[float]:
             with freed(self.bench.engine):
-                times.setdefault(FREE, []).extend(_timed(self.bench, pairs))
-            times.setdefault(FP8, []).extend(_timed(self.quantized, pairs))
-            times.setdefault("one at a time", []).extend(_each(lambda pair: self.bench.one_at_a_time([pair]), pairs))
+                return _timed(self.bench, pairs)
+
+        sides: dict[str, Callable[[Sequence[EncodedPair]], list[float]]] = {
+            "frames": lambda pairs: _timed(self.bench, pairs),
+            FREE: free,
+            FP8: lambda pairs: _timed(self.quantized, pairs),
+            "one at a time": lambda pairs: _each(lambda pair: self.bench.one_at_a_time([pair]), pairs),
+        }
+        rng, times = random.Random(3), {side: list[float]() for side in sides}
+        for _ in range(repeats):
+            pairs = short_pairs(rng, IDLE_CALLS, IDLE_TOKENS, vocab_size)
+            for side, timed in sides.items():
+                times[side] += timed(pairs)
         return {side: round(statistics.median(of_side) * 1e3, 3) for side, of_side in times.items()}
-
-
-def _short_pair(rng: random.Random, vocab_size: int) -> EncodedPair:
-    ids = tuple(rng.randrange(vocab_size) for _ in range(IDLE_TOKENS))
-    half = IDLE_TOKENS // 2
-    return EncodedPair(ids, (0, half), (IDLE_TOKENS - 1,), prompt_tokens=half, response_tokens=IDLE_TOKENS - half)
 
 
 def _timed(bench: Bench, pairs: Sequence[EncodedPair]) -> list[float]:
@@ -92,7 +93,7 @@ def _timed(bench: Bench, pairs: Sequence[EncodedPair]) -> list[float]:
 
     def run(pair: EncodedPair) -> object:
         builder = FrameBuilder(bench.engine.info().max_frame_tokens)
-        builder.try_add(Job(JobId(0), pair, Priority.INTERACTIVE, 0.0, 1e9, group_of(pair)))
+        builder.try_add(job_of(0, pair))
         return bench.engine.run(builder.build().frame)
 
     return _each(run, pairs)

@@ -49,5 +49,10 @@ class FrameRunner:
 def _line_of(pairs: Sequence[EncodedPair]) -> WaitingLine:
     line = WaitingLine()
     for number, pair in enumerate(pairs):
-        line.enqueue(Job(JobId(number), pair, Priority.INTERACTIVE, 0.0, 1e9, group_of(pair)))
+        line.enqueue(job_of(number, pair))
     return line
+
+
+def job_of(number: int, pair: EncodedPair) -> Job:
+    """A pair as the waiting line holds it, with no deadline to speak of."""
+    return Job(JobId(number), pair, Priority.INTERACTIVE, 0.0, 1e9, group_of(pair))

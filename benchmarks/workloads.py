@@ -68,7 +68,13 @@ def longest_and_short(vocab_size: int, max_tokens: int = 2048, num_short: int = 
     """One pair of `max_tokens` tokens and many of 16: what needs most memory at once."""
     rng = random.Random(0)
     longest = _pair(_ids(rng, max_tokens - 16, vocab_size), _ids(rng, 16, vocab_size))
-    return [longest, *(_pair(_ids(rng, 8, vocab_size), _ids(rng, 8, vocab_size)) for _ in range(num_short))]
+    return [longest, *short_pairs(rng, num_short, 16, vocab_size)]
+
+
+def short_pairs(rng: random.Random, num_pairs: int, num_tokens: int, vocab_size: int) -> list[EncodedPair]:
+    """Pairs of `num_tokens` tokens, half of them the response's."""
+    half = num_tokens // 2
+    return [_pair(_ids(rng, half, vocab_size), _ids(rng, num_tokens - half, vocab_size)) for _ in range(num_pairs)]
 
 
 def _group(rng: random.Random, lengths: Lengths, vocab_size: int) -> list[EncodedPair]:
