@@ -45,7 +45,7 @@ def passing_bytes(device: str) -> int:
 
 
 def fits(work: Callable[[], None]) -> bool:
-    """Whether the device has the memory for `work`; what a failed try held is free again, also for the device."""
+    """Whether the device has the memory for `work`; what a failed try held is free again, and no peak remembers it."""
     try:
         work()
     except (OutOfMemory, torch.OutOfMemoryError):
@@ -53,7 +53,9 @@ def fits(work: Callable[[], None]) -> bool:
     else:
         return True
     gc.collect()
-    torch.cuda.empty_cache()  # does nothing where there is no CUDA
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     return False
 
 

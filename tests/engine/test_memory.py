@@ -135,6 +135,22 @@ def test_what_a_failed_try_held_is_free_again():
     assert fits(lambda: None)
 
 
+def test_a_failed_try_leaves_an_accelerator_no_peak_to_be_counted(monkeypatch):
+    """What has room beside the peak, and the budget that is made from it, is a matter of the frames that fit."""
+    done = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: done.append(name))
+
+    def work():
+        raise OutOfMemory("no memory")
+
+    assert fits(lambda: None)
+    assert done == []
+    assert not fits(work)
+    assert done == ["empty_cache", "reset_peak_memory_stats"]
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     def work():
         raise EngineFailure("the forward pass failed")
